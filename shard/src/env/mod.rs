@@ -1,0 +1,208 @@
+//! The one door to the world: files, directories, clocks, randomness, tasks.
+//!
+//! The engine is generic over [`Env`]; nothing above this folder names an operating system, a runtime or a clock.
+//!
+//! - `ring`: the core's own io_uring. Operations in, completions out, bell. The only file that names io-uring.
+//! - `glommio`: the real world. Hot files on the ring, cold files by DmaFile. The only file that names glommio.
+//! - `sim`: a deterministic disk in memory that keeps "written" and "synced" apart, with crash clones and faults.
+//!
+//! # Contract
+//! - Nothing is durable before a sync: bytes by [`File::sync`] (or a completed write in [`Sync::EachWrite`] mode
+//!   to bytes that existed before), names by [`Env::sync_dir`].
+//! - Offsets, lengths and buffers of reads and writes are multiples of [`ALIGN`]. Files end at an aligned length.
+//! - No request is longer than [`IO_BYTES_MAX`]; [`write_all_at`] and [`read_exact_at`] split longer ones.
+//! - Reads and writes may be short. A failed operation gives the buffer back.
+
+use std::future::Future;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use rkyv::util::AlignedVec;
+
+use crate::limits::{ALIGN, IO_BYTES_MAX};
+
+/// A buffer for direct I/O: its address is aligned to [`ALIGN`].
+pub type IoBuf = AlignedVec<ALIGN>;
+
+/// Who waits for this file. Decides how the operations travel, never what they mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// A client waits: WAL and block reads. On the core's own ring.
+    Hot,
+    /// Nobody waits: flush, compaction, manifest. By the runtime's own file I/O.
+    Cold,
+}
+
+/// How a file is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Open {
+    /// Must not exist (`O_EXCL`), readable and writable, mode 0600.
+    CreateNew,
+    /// Must exist, for reading.
+    Read,
+    /// Must exist, for reading and writing.
+    Write(Sync),
+}
+
+/// What a completed write means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Direct I/O; not durable before [`File::sync`].
+    Explicit,
+    /// Direct I/O, `O_DSYNC`: durable when the write completes.
+    EachWrite,
+    /// Through the page cache: a completed write survives the process, not the machine, until [`File::sync`].
+    /// For the weaker WAL policies.
+    PageCache,
+}
+
+/// Where a background task queues. Foreground work is not spawned: it runs in the core's own loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// The group commit: as urgent as the sockets.
+    Commit,
+    /// Flush and L0: the next in line.
+    Flush,
+    /// Everything that can wait.
+    Compaction,
+}
+
+/// The world of one core. Cheap to clone (`Rc` inside).
+///
+/// Futures are not `Send`: they never leave their core.
+pub trait Env: Clone + 'static {
+    type File: File;
+
+    /// Opens a file. `CreateNew` fails with `AlreadyExists`; the new name is durable only after [`Env::sync_dir`].
+    async fn open(&self, path: &Path, how: Open, lane: Lane) -> io::Result<Self::File>;
+    /// Replaces `to` by `from` atomically; durable after [`Env::sync_dir`].
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file; durable after [`Env::sync_dir`].
+    async fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Creates a directory (mode 0700) if it is absent; durable after [`Env::sync_dir`] of its parent.
+    async fn create_dir(&self, path: &Path) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    async fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Makes the names of a directory durable (a full fsync).
+    async fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Bytes free for us on the file system of `dir`.
+    async fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+
+    /// Monotonic time since an arbitrary start.
+    fn now(&self) -> Duration;
+    /// Wall clock, milliseconds since 1970.
+    fn wall_ms(&self) -> u64;
+    /// Random bits: seeds, epochs, identities.
+    fn random_u64(&self) -> u64;
+
+    async fn sleep(&self, duration: Duration);
+    /// Lets everything else run once. Background work calls it after at most
+    /// [`BACKGROUND_SLICE_US`](crate::limits::BACKGROUND_SLICE_US) of work; it is a real suspension.
+    async fn pause(&self);
+    /// Starts a long-lived task on this core. Tasks end by themselves; there is no cancellation.
+    fn spawn(&self, queue: Queue, task: impl Future<Output = ()> + 'static);
+    /// Drops something large where no client waits for it (a plain thread in the real world).
+    fn dispose(&self, garbage: Box<dyn Send>);
+}
+
+/// An open file. Dropping it without [`File::close`] is allowed only after an error.
+pub trait File: 'static {
+    /// Reads up to `len` bytes at `offset` into `buf`, from its start; `buf`'s length is then the bytes read
+    /// (short only at the end of the file or after an interrupted read).
+    async fn read_at(&self, buf: IoBuf, offset: u64, len: usize) -> (io::Result<()>, IoBuf);
+    /// Writes `buf[from..from + len]` at `offset`; answers how many bytes were written, maybe fewer than `len`.
+    async fn write_at(
+        &self,
+        buf: IoBuf,
+        from: usize,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<usize>, IoBuf);
+    /// Makes all completed writes durable (fdatasync). After an error nothing about this file is certain.
+    async fn sync(&self) -> io::Result<()>;
+    /// Length in bytes, as the file system has it.
+    async fn len(&self) -> io::Result<u64>;
+    async fn close(self) -> io::Result<()>;
+}
+
+/// Rounds up to the alignment.
+pub const fn align_up(len: u64) -> u64 {
+    len.next_multiple_of(ALIGN as u64)
+}
+
+/// Rounds down to the alignment.
+pub const fn align_down(offset: u64) -> u64 {
+    offset - offset % ALIGN as u64
+}
+
+/// Writes the whole of `buf` at `offset` in requests of at most [`IO_BYTES_MAX`]; goes on after a short write from the
+/// last aligned boundary. The buffer comes back in every case, to be used again.
+///
+/// # Errors
+/// The first error, or `WriteZero` when the file takes no more.
+pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Result<()>, IoBuf) {
+    assert_eq!(offset % ALIGN as u64, 0);
+    assert_eq!(buf.len() % ALIGN, 0);
+    let (mut buf, mut from) = (buf, 0);
+    while from < buf.len() {
+        let len = (buf.len() - from).min(IO_BYTES_MAX);
+        let (written, back) = file.write_at(buf, from, len, offset + from as u64).await;
+        buf = back;
+        let whole = match written {
+            Ok(count) => {
+                assert!(count <= len);
+                if count == len { len } else { count - count % ALIGN }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return (Err(error), buf),
+        };
+        if whole == 0 {
+            return (Err(io::ErrorKind::WriteZero.into()), buf);
+        }
+        from += whole;
+    }
+    (Ok(()), buf)
+}
+
+/// Reads exactly `len` bytes (aligned) at `offset` (aligned).
+///
+/// # Errors
+/// The first error, or `UnexpectedEof` when the file ends before. The caller has checked `len` against a limit.
+pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Result<IoBuf> {
+    assert_eq!(offset % ALIGN as u64, 0);
+    assert_eq!(len % ALIGN, 0);
+    // One request, the common case, reads straight into the result.
+    let mut all = IoBuf::with_capacity(len);
+    if len <= IO_BYTES_MAX {
+        loop {
+            let (read, back) = file.read_at(all, offset, len).await;
+            all = back;
+            match read {
+                Ok(()) if all.len() == len => return Ok(all),
+                // Short: begin again below, in pieces.
+                Ok(()) => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        all.clear();
+    }
+    let mut piece = IoBuf::with_capacity(len.min(IO_BYTES_MAX));
+    while all.len() < len {
+        let want = (len - all.len()).min(IO_BYTES_MAX);
+        let (read, back) = file.read_at(piece, offset + all.len() as u64, want).await;
+        piece = back;
+        match read {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let whole = piece.len() - piece.len() % ALIGN;
+        if whole == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        all.extend_from_slice(&piece[..whole]);
+    }
+    Ok(all)
+}

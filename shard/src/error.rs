@@ -1,0 +1,59 @@
+//! What can go wrong in a shard, told as sentences: what, where, limit, remedy.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Result of every fallible call of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Few and semantic: a caller decides by variant, a person reads the text.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused an operation on a file.
+    #[error("{op} {}: {message}", path.display())]
+    Io { op: &'static str, path: PathBuf, kind: io::ErrorKind, message: String },
+    /// Bytes on disk are not what was written: never answered as "not found".
+    #[error("{} is damaged at offset {offset}: {what}", path.display())]
+    Corruption { path: PathBuf, offset: u64, what: String },
+    /// A file of another directory, shard, number or format.
+    #[error("{}: {what}", path.display())]
+    Foreign { path: PathBuf, what: String },
+    /// An argument is above its limit.
+    #[error("{what} is {len} bytes long, the limit is {max}")]
+    TooLarge { what: &'static str, len: usize, max: usize },
+    /// A write-ahead log write or sync failed: the outcome of writes in flight is unknown, no more are taken.
+    #[error(
+        "shard {shard} is read-only since its write-ahead log failed ({cause}); restart the server to recover"
+    )]
+    ReadOnly { shard: u32, cause: String },
+    /// Too little space for new data. Reads and deletes go on; writes resume by themselves.
+    #[error("disk full: {} has {free_bytes} bytes free, the reserve is {reserve_bytes}; free some space, writes resume by themselves", dir.display())]
+    DiskFull { dir: PathBuf, free_bytes: u64, reserve_bytes: u64 },
+    /// The shard is being closed.
+    #[error("the shard is closing")]
+    Closing,
+}
+
+impl Error {
+    /// An I/O error with what was done to which file.
+    pub fn io(op: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self::Io { op, path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+    }
+
+    /// Damage at `offset` of `path`.
+    pub fn corruption(path: &Path, offset: u64, what: impl Into<String>) -> Self {
+        Self::Corruption { path: path.to_owned(), offset, what: what.into() }
+    }
+
+    /// Whether the disk (or its quota) is full.
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Io { kind, .. } => {
+                matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::DiskFull { .. } => true,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What changes in a shard's set of files. One edit is applied whole or not at all.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// One table, as the manifest knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct TableMeta {
+    /// File number; the name is `{number:06}.sst`. Never used twice.
+    pub number: u64,
+    /// Exact bytes that belong to the table; what follows (alignment padding) is ignored.
+    pub bytes: u64,
+    /// CRC-32 of those bytes in order, unseeded: for `check` and verification after a write.
+    pub crc: u32,
+    pub entries: u64,
+    pub tombstones: u64,
+    /// Key and value bytes before compression.
+    pub raw_bytes: u64,
+    pub smallest: Vec<u8>,
+    pub largest: Vec<u8>,
+    pub seq_min: u64,
+    pub seq_max: u64,
+}
+
+/// One WAL segment, as the manifest knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct WalMeta {
+    /// File number; the name is `{number:06}.wal`. Never used twice.
+    pub number: u64,
+    /// Length it was prewritten to, header included.
+    pub bytes: u64,
+}
+
+/// Where the WAL ended when the shard was closed in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
+pub struct CleanStop {
+    pub segment: u64,
+    pub end: u64,
+    pub last_seq: u64,
+}
+
+/// An edit; empty fields change nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Archive, Serialize, Deserialize)]
+pub struct VersionEdit {
+    /// Level and table.
+    pub added: Vec<(u8, TableMeta)>,
+    /// Level and file number.
+    pub removed: Vec<(u8, u64)>,
+    /// Segments that may hold frames from now on, in order.
+    pub wal_added: Vec<WalMeta>,
+    /// Segments below this number are obsolete.
+    pub wal_first_live: Option<u64>,
+    /// Every operation up to this one is in tables (or erased).
+    pub flushed_seq: Option<u64>,
+    /// All file numbers below this may be in use.
+    pub numbers_reserved: Option<u64>,
+    /// Valid only as the last edit.
+    pub clean_stop: Option<CleanStop>,
+}
