@@ -13,6 +13,11 @@
 //! - No request is longer than [`IO_BYTES_MAX`]; [`write_all_at`] and [`read_exact_at`] split longer ones.
 //! - Reads and writes may be short. A failed operation gives the buffer back.
 
+pub mod glommio;
+pub mod ring;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
+
 use std::future::Future;
 use std::io;
 use std::path::Path;
@@ -72,6 +77,7 @@ pub enum Queue {
 ///
 /// Futures are not `Send`: they never leave their core.
 pub trait Env: Clone + 'static {
+    /// An open file of this world.
     type File: File;
 
     /// Opens a file. `CreateNew` fails with `AlreadyExists`; the new name is durable only after [`Env::sync_dir`].
@@ -96,6 +102,7 @@ pub trait Env: Clone + 'static {
     /// Random bits: seeds, epochs, identities.
     fn random_u64(&self) -> u64;
 
+    /// Returns after `duration` or later, by [`Env::now`].
     async fn sleep(&self, duration: Duration);
     /// Lets everything else run once. Background work calls it after at most
     /// [`BACKGROUND_SLICE_US`](crate::limits::BACKGROUND_SLICE_US) of work; it is a real suspension.
@@ -107,6 +114,7 @@ pub trait Env: Clone + 'static {
 }
 
 /// An open file. Dropping it without [`File::close`] is allowed only after an error.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks; an answer costs a system call")]
 pub trait File: 'static {
     /// Reads up to `len` bytes at `offset` into `buf`, from its start; `buf`'s length is then the bytes read
     /// (short only at the end of the file or after an interrupted read).
@@ -123,8 +131,13 @@ pub trait File: 'static {
     async fn sync(&self) -> io::Result<()>;
     /// Length in bytes, as the file system has it.
     async fn len(&self) -> io::Result<u64>;
+    /// Gives the descriptor back. Makes nothing durable.
     async fn close(self) -> io::Result<()>;
 }
+
+/// Transfers that may end before one aligned block is done before that counts as the end: a short transfer is legal
+/// and says nothing, several in a row do.
+const STALLS_MAX: usize = 3;
 
 /// Rounds up to the alignment.
 pub const fn align_up(len: u64) -> u64 {
@@ -144,7 +157,7 @@ pub const fn align_down(offset: u64) -> u64 {
 pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Result<()>, IoBuf) {
     assert_eq!(offset % ALIGN as u64, 0);
     assert_eq!(buf.len() % ALIGN, 0);
-    let (mut buf, mut from) = (buf, 0);
+    let (mut buf, mut from, mut stalls) = (buf, 0, 0);
     while from < buf.len() {
         let len = (buf.len() - from).min(IO_BYTES_MAX);
         let (written, back) = file.write_at(buf, from, len, offset + from as u64).await;
@@ -152,14 +165,16 @@ pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Re
         let whole = match written {
             Ok(count) => {
                 assert!(count <= len);
-                if count == len { len } else { count - count % ALIGN }
+                let whole = if count == len { len } else { count - count % ALIGN };
+                stalls = if whole == 0 { stalls + 1 } else { 0 };
+                if count == 0 || stalls > STALLS_MAX {
+                    return (Err(io::ErrorKind::WriteZero.into()), buf);
+                }
+                whole
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return (Err(error), buf),
         };
-        if whole == 0 {
-            return (Err(io::ErrorKind::WriteZero.into()), buf);
-        }
         from += whole;
     }
     (Ok(()), buf)
@@ -189,6 +204,7 @@ pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Re
         all.clear();
     }
     let mut piece = IoBuf::with_capacity(len.min(IO_BYTES_MAX));
+    let mut stalls = 0;
     while all.len() < len {
         let want = (len - all.len()).min(IO_BYTES_MAX);
         let (read, back) = file.read_at(piece, offset + all.len() as u64, want).await;
@@ -199,7 +215,8 @@ pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Re
             Err(error) => return Err(error),
         }
         let whole = piece.len() - piece.len() % ALIGN;
-        if whole == 0 {
+        stalls = if whole == 0 { stalls + 1 } else { 0 };
+        if piece.is_empty() || stalls > STALLS_MAX {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         all.extend_from_slice(&piece[..whole]);

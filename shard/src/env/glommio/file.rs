@@ -1,0 +1,124 @@
+//! Files: hot ones are descriptors whose operations ride on the core's ring, cold ones glommio's DmaFiles.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use glommio::io::DmaFile;
+
+use super::{GlommioEnv, io_error};
+use crate::env::{File, IoBuf};
+use crate::limits::{ALIGN, IO_BYTES_MAX};
+
+/// An open file of [`GlommioEnv`].
+#[derive(Debug)]
+pub struct GlommioFile {
+    env: GlommioEnv,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Hot(Rc<OwnedFd>),
+    Cold(DmaFile),
+}
+
+impl GlommioFile {
+    pub(super) fn hot(env: GlommioEnv, file: OwnedFd) -> Self {
+        Self { env, kind: Kind::Hot(Rc::new(file)) }
+    }
+
+    pub(super) fn cold(env: GlommioEnv, file: DmaFile) -> Self {
+        Self { env, kind: Kind::Cold(file) }
+    }
+}
+
+impl File for GlommioFile {
+    async fn read_at(&self, buf: IoBuf, offset: u64, len: usize) -> (io::Result<()>, IoBuf) {
+        match &self.kind {
+            Kind::Hot(file) => self.env.world.ring.read(file, buf, offset, len).await,
+            Kind::Cold(file) => {
+                check_request(offset, len);
+                let _cold = self.env.world.cold();
+                let mut buf = buf;
+                buf.clear();
+                match file.read_at_aligned(offset, len).await {
+                    Ok(bytes) => {
+                        buf.extend_from_slice(&bytes);
+                        (Ok(()), buf)
+                    }
+                    Err(error) => (Err(io_error(error)), buf),
+                }
+            }
+        }
+    }
+
+    async fn write_at(
+        &self,
+        buf: IoBuf,
+        from: usize,
+        len: usize,
+        offset: u64,
+    ) -> (io::Result<usize>, IoBuf) {
+        match &self.kind {
+            Kind::Hot(file) => self.env.world.ring.write(file, buf, from, len, offset).await,
+            Kind::Cold(file) => {
+                check_request(offset, len);
+                assert_eq!(from % ALIGN, 0);
+                let _cold = self.env.world.cold();
+                let mut copy = file.alloc_dma_buffer(len);
+                copy.as_bytes_mut().copy_from_slice(&buf[from..from + len]);
+                (file.write_at(copy, offset).await.map_err(io_error), buf)
+            }
+        }
+    }
+
+    async fn sync(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Hot(file) => self.env.world.ring.fdatasync(file).await,
+            Kind::Cold(file) => {
+                let _cold = self.env.world.cold();
+                file.fdatasync().await.map_err(io_error)
+            }
+        }
+    }
+
+    async fn len(&self) -> io::Result<u64> {
+        match &self.kind {
+            Kind::Hot(file) => {
+                let file = file.as_fd().try_clone_to_owned()?;
+                self.env
+                    .blocking(move || std::fs::File::from(file).metadata().map(|meta| meta.len()))
+                    .await
+            }
+            Kind::Cold(file) => {
+                let _cold = self.env.world.cold();
+                file.file_size().await.map_err(io_error)
+            }
+        }
+    }
+
+    async fn close(self) -> io::Result<()> {
+        match self.kind {
+            Kind::Hot(file) => {
+                // An abandoned operation may still hold it; then the last of them closes it.
+                if let Some(file) = Rc::into_inner(file) {
+                    // Closing the last descriptor of a removed file frees its blocks: not on the core's thread.
+                    self.env.blocking(move || drop(file)).await;
+                }
+                Ok(())
+            }
+            Kind::Cold(file) => {
+                let _cold = self.env.world.cold();
+                file.close().await.map_err(io_error)
+            }
+        }
+    }
+}
+
+fn check_request(offset: u64, len: usize) {
+    assert!(len > 0);
+    assert!(len <= IO_BYTES_MAX);
+    assert_eq!(len % ALIGN, 0);
+    assert_eq!(offset % ALIGN as u64, 0);
+}

@@ -1,0 +1,130 @@
+//! CPUs, thread names and signals: system calls without a safe interface.
+#![expect(unsafe_code, reason = "affinity, thread ids and signals have no safe interface")]
+
+use std::io;
+
+/// As the kernel knows a thread.
+pub(super) type ThreadId = libc::pid_t;
+
+/// Ignored by default, so harmless if it ever hits another thread.
+const INTERRUPT: libc::c_int = libc::SIGURG;
+
+/// The CPUs this process may run on, ascending.
+///
+/// # Errors
+/// As `sched_getaffinity(2)`.
+pub fn available_cpus() -> io::Result<Vec<usize>> {
+    let set = affinity()?;
+    let count = usize::try_from(libc::CPU_SETSIZE).expect("a positive constant");
+    // SAFETY: the set is valid, and `cpu` is below its size.
+    Ok((0..count).filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &set) }).collect())
+}
+
+/// CPUs' worth of time that the control group allows, if it limits it. For the log: more cores than that are
+/// throttled together.
+pub fn cpu_quota() -> Option<f64> {
+    parse_quota(&std::fs::read_to_string("/sys/fs/cgroup/cpu.max").ok()?)
+}
+
+/// `quota period` in microseconds, or `max period`.
+fn parse_quota(text: &str) -> Option<f64> {
+    let mut words = text.split_whitespace();
+    let quota: f64 = words.next()?.parse().ok()?;
+    let period: f64 = words.next()?.parse().ok()?;
+    (quota > 0.0 && period > 0.0).then_some(quota / period)
+}
+
+fn affinity() -> io::Result<libc::cpu_set_t> {
+    let mut set = empty_set();
+    // SAFETY: `set` has the size given.
+    let result = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) };
+    if result == 0 { Ok(set) } else { Err(io::Error::last_os_error()) }
+}
+
+pub(super) fn pin_to(cpu: usize) -> io::Result<()> {
+    if cpu >= usize::try_from(libc::CPU_SETSIZE).expect("a positive constant") {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let mut set = empty_set();
+    // SAFETY: `cpu` is below the set's size.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: `set` has the size given; 0 is this thread.
+    let result =
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn empty_set() -> libc::cpu_set_t {
+    // SAFETY: a bit mask; all zeros is the empty one.
+    unsafe { std::mem::zeroed() }
+}
+
+/// The calling thread's id.
+pub(super) fn thread_id() -> ThreadId {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::gettid() }
+}
+
+/// For `ps` and `perf`; cut at 15 bytes.
+pub(super) fn name_thread(name: &str) {
+    let mut bytes = [0_u8; 16];
+    let len = name.len().min(15);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    // SAFETY: a zero-terminated local of the 16 bytes that the kernel reads at most.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
+}
+
+extern "C" fn do_nothing(_signal: libc::c_int) {}
+
+/// Without SA_RESTART: the wait must return.
+pub(super) fn install_interrupt() -> io::Result<()> {
+    // SAFETY: an all-zero `sigaction` is valid: no flags, empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = do_nothing as extern "C" fn(libc::c_int) as libc::sighandler_t;
+    // SAFETY: the handler does nothing, so it is safe at any moment; no old action is asked for.
+    let result = unsafe { libc::sigaction(INTERRUPT, &raw const action, std::ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// By thread id, not by pthread handle: a thread that has just ended is an error, not undefined behaviour.
+pub(super) fn interrupt(thread: ThreadId) {
+    // SAFETY: takes numbers only; the signal's handler does nothing.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, INTERRUPT) };
+}
+
+/// Sleeps, and answers what was left when a signal ended it.
+#[cfg(test)]
+pub(super) fn sleep_until_interrupted(time: std::time::Duration) -> std::time::Duration {
+    let seconds = libc::time_t::try_from(time.as_secs()).expect("short");
+    let wanted = libc::timespec { tv_sec: seconds, tv_nsec: 0 };
+    let mut left = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: reads one local, fills another.
+    unsafe { libc::nanosleep(&raw const wanted, &raw mut left) };
+    std::time::Duration::from_secs(left.tv_sec.cast_unsigned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quota_of_the_control_group() {
+        assert_eq!(parse_quota("max 100000\n"), None);
+        assert_eq!(parse_quota("150000 100000\n"), Some(1.5));
+        assert_eq!(parse_quota(""), None);
+        assert_eq!(parse_quota("0 0"), None);
+    }
+
+    #[test]
+    fn cpus_are_listed_and_one_can_be_pinned_to() {
+        let cpus = available_cpus().unwrap();
+        assert!(cpus.is_sorted());
+        let last = *cpus.last().unwrap();
+        let pinned = std::thread::spawn(move || {
+            pin_to(last).unwrap();
+            available_cpus().unwrap()
+        });
+        assert_eq!(pinned.join().unwrap(), [last]);
+        assert!(pin_to(1 << 20).is_err());
+    }
+}
