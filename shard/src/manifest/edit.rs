@@ -11,13 +11,19 @@ pub struct TableMeta {
     pub bytes: u64,
     /// CRC-32 of those bytes in order, unseeded: for `check` and verification after a write.
     pub crc: u32,
+    /// Versions, tombstones included.
     pub entries: u64,
+    /// How many of them are tombstones.
     pub tombstones: u64,
     /// Key and value bytes before compression.
     pub raw_bytes: u64,
+    /// The first user key.
     pub smallest: Vec<u8>,
+    /// The last user key.
     pub largest: Vec<u8>,
+    /// The oldest sequence number.
     pub seq_min: u64,
+    /// The newest sequence number.
     pub seq_max: u64,
 }
 
@@ -33,8 +39,11 @@ pub struct WalMeta {
 /// Where the WAL ended when the shard was closed in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct CleanStop {
+    /// File number of the last segment.
     pub segment: u64,
+    /// Where its last frame ends, in bytes, padding included.
     pub end: u64,
+    /// The newest operation.
     pub last_seq: u64,
 }
 

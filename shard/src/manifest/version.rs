@@ -1,7 +1,8 @@
 //! The set of tables at one moment: immutable, shared by `Rc`, published whole.
 //!
 //! # Invariants (asserted by [`Version::check`] after each edit)
-//! - L0: newest first (descending file number); tables may overlap.
+//! - L0: newest data first (descending largest sequence number); tables may overlap. Not by file number: a merge within L0
+//!   may take its number after a flush that began meanwhile, whose data is newer.
 //! - L1 and below: ascending by smallest key, and no two tables of one level overlap.
 //! - A file number stands in one level only.
 
@@ -14,14 +15,23 @@ use crate::limits::LEVELS;
 /// A table in a version: what the manifest says of it, and the open handle `H` (`()` in tests of pure code).
 #[derive(Debug)]
 pub struct TableRef<H> {
+    /// What the manifest says.
     pub meta: TableMeta,
+    /// The open table.
     pub handle: H,
 }
 
 /// The tables of each level.
 #[derive(Debug)]
-pub struct Version<H> {
+pub(crate) struct Version<H> {
+    /// L0 newest first; below it each level by key, without overlap.
     pub levels: [Vec<Rc<TableRef<H>>>; LEVELS],
+}
+
+/// Orders the tables of L0: each holds its own stretch of sequence numbers (tables cut from one merge or flush
+/// share theirs, and do not overlap).
+fn age(meta: &TableMeta) -> (u64, u64) {
+    (meta.seq_max, meta.number)
 }
 
 impl<H> Clone for Version<H> {
@@ -41,7 +51,7 @@ impl<H> Version<H> {
     ///
     /// # Errors
     /// What is inconsistent: a removed table that is not there, an added one that is, an overlap.
-    pub fn apply(&self, edit: &VersionEdit, opened: Vec<H>) -> Result<Self, String> {
+    pub(crate) fn apply(&self, edit: &VersionEdit, opened: Vec<H>) -> Result<Self, String> {
         assert_eq!(edit.added.len(), opened.len());
         let mut next = self.clone();
         for &(level, number) in &edit.removed {
@@ -57,7 +67,7 @@ impl<H> Version<H> {
             let tables =
                 next.levels.get_mut(usize::from(*level)).ok_or_else(|| format!("level {level}"))?;
             let index = if *level == 0 {
-                tables.partition_point(|table| table.meta.number > meta.number)
+                tables.partition_point(|table| age(&table.meta) > age(meta))
             } else {
                 tables.partition_point(|table| table.meta.smallest < meta.smallest)
             };
@@ -71,11 +81,11 @@ impl<H> Version<H> {
     ///
     /// # Errors
     /// The first one that does not hold.
-    pub fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let mut numbers: Vec<u64> = self.tables().map(|(_, table)| table.meta.number).collect();
         numbers.sort_unstable();
-        if let Some(pair) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("table {} stands in two places", pair[0]));
+        if let Some([twice, _]) = numbers.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("table {twice} stands in two places"));
         }
         for (level, table) in self.tables() {
             if table.meta.smallest > table.meta.largest {
@@ -84,6 +94,14 @@ impl<H> Version<H> {
                     table.meta.number
                 ));
             }
+        }
+        if let Some(pair) =
+            self.levels[0].windows(2).find(|pair| age(&pair[0].meta) < age(&pair[1].meta))
+        {
+            return Err(format!(
+                "table {} stands before table {} in L0, which is newer",
+                pair[0].meta.number, pair[1].meta.number
+            ));
         }
         for tables in &self.levels[1..] {
             for pair in tables.windows(2) {
@@ -99,7 +117,7 @@ impl<H> Version<H> {
     }
 
     /// All tables with their level, from L0 down.
-    pub fn tables(&self) -> impl Iterator<Item = (usize, &Rc<TableRef<H>>)> {
+    pub(crate) fn tables(&self) -> impl Iterator<Item = (usize, &Rc<TableRef<H>>)> {
         self.levels
             .iter()
             .enumerate()
@@ -107,12 +125,17 @@ impl<H> Version<H> {
     }
 
     /// Bytes on disk of one level.
-    pub fn level_bytes(&self, level: usize) -> u64 {
+    pub(crate) fn level_bytes(&self, level: usize) -> u64 {
         self.levels[level].iter().map(|table| table.meta.bytes).sum()
     }
 
     /// The tables of `level` whose key range meets `smallest..=largest`, in the level's order.
-    pub fn overlapping(&self, level: usize, smallest: &[u8], largest: &[u8]) -> &[Rc<TableRef<H>>] {
+    pub(crate) fn overlapping(
+        &self,
+        level: usize,
+        smallest: &[u8],
+        largest: &[u8],
+    ) -> &[Rc<TableRef<H>>] {
         assert!(level > 0, "L0 is not sorted by key");
         let tables = &self.levels[level];
         let from = tables.partition_point(|table| table.meta.largest.as_slice() < smallest);
@@ -121,7 +144,7 @@ impl<H> Version<H> {
     }
 
     /// The one table of `level` (>= 1) that may hold `key`.
-    pub fn candidate(&self, level: usize, key: &[u8]) -> Option<&Rc<TableRef<H>>> {
+    pub(crate) fn candidate(&self, level: usize, key: &[u8]) -> Option<&Rc<TableRef<H>>> {
         let tables = &self.levels[level];
         let index = tables.partition_point(|table| table.meta.largest.as_slice() < key);
         tables.get(index).filter(|table| table.meta.smallest.as_slice() <= key)

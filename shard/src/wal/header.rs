@@ -1,0 +1,120 @@
+//! The first block of a segment and of a manifest, and all of `CURRENT`: who wrote this file, for which shard, under
+//! which number. The table of fields is at the head of [`crate::wal`].
+#![deny(clippy::indexing_slicing)]
+
+use std::path::Path;
+
+use crate::coding::{Reader, crc32};
+use crate::env::IoBuf;
+use crate::error::{Error, Result};
+use crate::key::Identity;
+use crate::limits::ALIGN;
+
+use super::REMEDY;
+
+/// The layout of this file and of its frames. A change of bytes is a new number.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What kind of file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Magic {
+    /// `{number:06}.wal`
+    Segment,
+    /// `manifest-{number:06}`
+    Manifest,
+    /// `CURRENT`
+    Current,
+}
+
+impl Magic {
+    fn word(self) -> u64 {
+        u64::from_le_bytes(match self {
+            Self::Segment => *b"RLSMWAL\0",
+            Self::Manifest => *b"RLSMMANI",
+            Self::Current => *b"RLSMCURR",
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Segment => "a write-ahead log segment",
+            Self::Manifest => "a manifest",
+            Self::Current => "a CURRENT file",
+        }
+    }
+}
+
+/// The fields that differ between two files of one kind and shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Header {
+    /// File number.
+    pub number: u64,
+    /// Random; part of the seed of every frame's CRC.
+    pub epoch: u64,
+    /// See the table of fields.
+    pub extent: u64,
+}
+
+impl Header {
+    /// One block.
+    pub(crate) fn encode(&self, magic: Magic, identity: Identity) -> IoBuf {
+        let mut rest = IoBuf::with_capacity(ALIGN);
+        rest.extend_from_slice(&[0; 4]);
+        rest.extend_from_slice(&FORMAT.to_le_bytes());
+        rest.extend_from_slice(&magic.word().to_le_bytes());
+        rest.extend_from_slice(&identity.directory.to_le_bytes());
+        rest.extend_from_slice(&identity.shard.to_le_bytes());
+        rest.extend_from_slice(&[0; 4]);
+        rest.extend_from_slice(&self.number.to_le_bytes());
+        rest.extend_from_slice(&self.epoch.to_le_bytes());
+        rest.extend_from_slice(&self.extent.to_le_bytes());
+        rest.resize(ALIGN, 0);
+        if let Some((crc, covered)) = rest.split_first_chunk_mut::<4>() {
+            *crc = crc32(&[], &[covered]).to_le_bytes();
+        }
+        rest
+    }
+
+    /// The header in `block`, the first bytes of the file `path`.
+    ///
+    /// # Errors
+    /// `Corruption` if the block is damaged, `Foreign` if it is whole but of another kind, format, directory or shard.
+    pub(crate) fn decode(
+        block: &[u8],
+        magic: Magic,
+        identity: Identity,
+        path: &Path,
+    ) -> Result<Self> {
+        let damaged = |what: &str| Error::corruption(path, 0, format!("{what}; {REMEDY}"));
+        let foreign = |what: String| Error::Foreign { path: path.to_owned(), what };
+        let short = || damaged("the header is cut short");
+        let (crc, covered) = block
+            .get(..ALIGN)
+            .and_then(|block| block.split_first_chunk::<4>())
+            .ok_or_else(short)?;
+        if u32::from_le_bytes(*crc) != crc32(&[], &[covered]) {
+            return Err(damaged("the header does not match its checksum"));
+        }
+        let mut reader = Reader::new(covered);
+        let format = reader.u32().ok_or_else(short)?;
+        if reader.u64().ok_or_else(short)? != magic.word() {
+            return Err(foreign(format!("this is not {}", magic.name())));
+        }
+        if format != FORMAT {
+            return Err(foreign(format!(
+                "format {format} is unknown, this version reads format {FORMAT}; a newer version of rusty-lsm wrote it"
+            )));
+        }
+        let directory = u128::from_le_bytes(reader.array().ok_or_else(short)?);
+        let shard = reader.u32().ok_or_else(short)?;
+        if (directory, shard) != (identity.directory, identity.shard) {
+            return Err(foreign(format!(
+                "it belongs to shard {shard} of directory {directory:032x}, not to shard {} of {:032x}",
+                identity.shard, identity.directory
+            )));
+        }
+        let _reserved = reader.u32().ok_or_else(short)?;
+        let mut word = || reader.u64().ok_or_else(short);
+        Ok(Self { number: word()?, epoch: word()?, extent: word()? })
+    }
+}

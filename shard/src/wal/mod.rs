@@ -1,0 +1,107 @@
+//! The write-ahead log: what was acknowledged, in the order of application, until a table holds it.
+//!
+//! # A segment: `{number:06}.wal`
+//! ```text
+//! 0       header block (see below), then frames without a gap, then zeros to the listed length
+//! 4096    chain frame: where the log stood before this segment
+//! ...     batch frames, witness frames
+//! ```
+//! All integers are little-endian. Segments are written with zeros over their whole length before they are listed in
+//! the manifest, so that a frame changes no metadata and one `O_DSYNC` write makes it durable.
+//!
+//! # Header block, 4096 bytes (also of a manifest and of `CURRENT`)
+//! ```text
+//! offset  bytes
+//!      0      4  crc        CRC-32 of bytes 4..4096, unseeded: tells damage from a file of another place
+//!      4      4  format     1
+//!      8      8  magic      "RLSMWAL\0"; "RLSMMANI" and "RLSMCURR" for the others
+//!     16     16  directory  identity of the data directory
+//!     32      4  shard
+//!     36      4  0
+//!     40      8  number     file number (`CURRENT`: of the manifest it names)
+//!     48      8  epoch      random, new with each file: bytes inside a value cannot pass for a frame
+//!     56      8  extent     segment: its length; `CURRENT`: where the manifest's snapshot ends; manifest: 0
+//!     64   4032  0
+//! ```
+//! # Frame (also an edit of the manifest): begins at a 4 KiB boundary, padded with zeros to the next one
+//! ```text
+//! offset  bytes
+//!      0      4  crc          of bytes 4..len, seeded: directory, shard, number, epoch, offset of the frame
+//!      4      4  len          header and payload, without padding
+//!      8      1  kind         1 batch, 2 chain, 3 witness (4 snapshot, 5 edit: manifest); 0 is invalid
+//!      9      3  0
+//!     12      4  shard
+//!     16      8  number       of the file
+//!     24      8  first_seq    of the first operation (chain, witness: of the next one to come; manifest: index)
+//!     32      8  synced_upto  every byte of this file before that offset was durable when the frame was built
+//!     40      4  ops          operations in the payload (chain, witness, manifest: 0)
+//!     44      4  head_crc     of bytes 4..44, same seed: the length is checked before the payload is read
+//!     48      -  payload
+//! ```
+//! Payload of a batch: [`crate::batch`]. Of a chain: segment u64 | end u64 | last_seq u64 of the log before (zeros:
+//! none). Of a witness: nothing.
+//!
+//! # Validity
+//! - A head whose `head_crc` holds was written by us at this place. All that is left to fail is its payload.
+//! - Torn tail or damage: at the first frame that is not whole, at offset X, the later boundaries are probed. A head
+//!   there with `synced_upto > X`, the chain of a later segment, or a clean stop in the manifest that puts the end
+//!   beyond X proves that X was durable: damage, and the log is refused. Else X is the end.
+//! - Bytes behind an end that a chain names were cut by an earlier recovery, and are not looked at.
+//! - Known limit: nothing vouches for the last batch but a clean stop or a witness frame.
+
+pub(crate) mod frame;
+pub(crate) mod header;
+pub(crate) mod reader;
+pub(crate) mod segment;
+pub(crate) mod window;
+
+#[cfg(test)]
+pub(crate) mod golden;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use crate::key::SeqNo;
+use crate::limits::{ALIGN, KEY_BYTES_MAX, VALUE_BYTES_CAP};
+
+/// Longest frame, padding included, in bytes: one operation with the longest key and value fits, and so does any
+/// group of smaller ones that the caller keeps below it.
+pub(crate) const FRAME_BYTES_MAX: usize = VALUE_BYTES_CAP + (1 << 20);
+
+/// Shortest segment: header and chain frame.
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 2 * ALIGN as u64;
+
+/// Where the first frame of any file begins.
+pub(crate) const FIRST_FRAME: u64 = ALIGN as u64;
+
+const _: () = assert!(
+    frame::frame_bytes(VALUE_BYTES_CAP + KEY_BYTES_MAX + frame::OP_HEAD_BYTES_MAX)
+        <= FRAME_BYTES_MAX
+);
+const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(ALIGN));
+const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
+
+/// How every report of damage ends.
+pub(crate) const REMEDY: &str =
+    "restore a backup, or let `rusty-lsm repair` cut the file there after making a copy";
+
+fn file_name(number: u64) -> String {
+    format!("{number:06}.wal")
+}
+
+/// The name of a segment.
+pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(file_name(number))
+}
+
+/// Where the log stood when a segment was begun: what its chain frame says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Chain {
+    /// The segment before; 0: there was none.
+    pub segment: u64,
+    /// The exact end of its frames, in bytes from its start.
+    pub end: u64,
+    /// The last operation before this segment.
+    pub last_seq: SeqNo,
+}

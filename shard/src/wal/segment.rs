@@ -1,0 +1,212 @@
+//! One segment of the log, from its creation to its last frame.
+//!
+//! # Invariants
+//! - `offset` moves only over bytes whose write has completed whole; after an error nothing more is written.
+//! - One write at a time; a sync may run beside it, and covers what was written when it began.
+//! - No block is written twice: only 512 bytes are atomic, and a block may hold acknowledged records.
+
+use std::cell::Cell;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::env::{Env, File, IoBuf, Lane, Open, Sync, write_all_at};
+use crate::error::{Error, Result};
+use crate::key::Identity;
+use crate::limits::{ALIGN, IO_BYTES_MAX};
+use crate::manifest::edit::WalMeta;
+use crate::options::SyncPolicy;
+
+use super::header::{Header, Magic};
+use super::{FIRST_FRAME, SEGMENT_BYTES_MIN, path};
+
+/// An open segment that takes frames.
+pub(crate) struct Segment<E: Env> {
+    file: E::File,
+    path: PathBuf,
+    meta: WalMeta,
+    epoch: u64,
+    /// Where the next frame begins.
+    offset: Cell<u64>,
+    state: Cell<Condition>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    Ready,
+    /// Until its completion the outcome of a write is unknown: a caller that goes away half-way leaves it so.
+    Writing,
+    Failed,
+}
+
+impl<E: Env> std::fmt::Debug for Segment<E> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Segment")
+            .field("path", &self.path)
+            .field("offset", &self.offset.get())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: Env> Segment<E> {
+    /// Makes a segment of `bytes` bytes (header included) durable on disk, all zeros behind its header, and opens it.
+    /// The caller lists it in the manifest before it writes the first frame, a chain frame.
+    ///
+    /// I/O: `bytes` written on the cold lane, one sync of the file and one of the directory.
+    ///
+    /// # Errors
+    /// `Io`; the partial file is removed. Try again under a new number.
+    pub(crate) async fn create(
+        env: &E,
+        dir: &Path,
+        identity: Identity,
+        number: u64,
+        bytes: u64,
+        policy: SyncPolicy,
+    ) -> Result<Self> {
+        assert!(bytes >= SEGMENT_BYTES_MIN);
+        assert!(bytes.is_multiple_of(ALIGN as u64));
+        let path = path(dir, number);
+        let file = env
+            .open(&path, Open::CreateNew, Lane::Cold)
+            .await
+            .map_err(|error| Error::io("create", &path, &error))?;
+        let epoch = env.random_u64();
+        let header = Header { number, epoch, extent: bytes };
+        let made = match prewrite(env, file, header.encode(Magic::Segment, identity), bytes).await {
+            Ok(()) => reopen(env, dir, &path, policy).await,
+            Err(error) => Err(("prewrite", error)),
+        };
+        match made {
+            Ok(file) => {
+                let meta = WalMeta { number, bytes };
+                let (offset, state) = (Cell::new(FIRST_FRAME), Cell::new(Condition::Ready));
+                Ok(Self { file, path, meta, epoch, offset, state })
+            }
+            Err((op, error)) => {
+                // Nothing names the file yet. If it cannot be removed now, recovery removes it.
+                let _orphan = env.remove(&path).await;
+                Err(Error::io(op, &path, &error))
+            }
+        }
+    }
+
+    /// Writes a finished frame at [`Segment::next_offset`]. Under [`SyncPolicy::Always`] it is durable when this
+    /// returns. The buffer comes back in every case.
+    ///
+    /// # Errors
+    /// `Io`: whether the frame is on disk is unknown, and the segment takes no more.
+    pub(crate) async fn write(&self, frame: IoBuf) -> (Result<()>, IoBuf) {
+        assert_eq!(self.state.get(), Condition::Ready, "one write at a time, none after an error");
+        assert!(!frame.is_empty());
+        assert!(frame.len() as u64 <= self.room());
+        let (offset, bytes) = (self.offset.get(), frame.len() as u64);
+        self.state.set(Condition::Writing);
+        let (written, frame) = write_all_at(&self.file, frame, offset).await;
+        match written {
+            // A sync beside it may have failed meanwhile.
+            Ok(()) if self.state.get() == Condition::Writing => {
+                self.state.set(Condition::Ready);
+                self.offset.set(offset + bytes);
+                (Ok(()), frame)
+            }
+            Ok(()) => (Err(Error::io("write", &self.path, &failed_before())), frame),
+            Err(error) => {
+                self.state.set(Condition::Failed);
+                (Err(Error::io("write", &self.path, &error)), frame)
+            }
+        }
+    }
+
+    /// Makes every frame whose write has completed durable; answers the offset up to which. Needed under the weaker
+    /// policies only.
+    ///
+    /// # Errors
+    /// `Io`: nothing about this segment is certain, it takes no more.
+    pub(crate) async fn sync(&self) -> Result<u64> {
+        let offset = self.offset.get();
+        let synced = match self.state.get() {
+            Condition::Failed => Err(failed_before()),
+            Condition::Ready | Condition::Writing => self.file.sync().await,
+        };
+        if synced.is_err() {
+            self.state.set(Condition::Failed);
+        }
+        synced.map(|()| offset).map_err(|error| Error::io("sync", &self.path, &error))
+    }
+
+    /// Closes the file; it makes nothing durable.
+    ///
+    /// # Errors
+    /// `Io`; the file is closed all the same.
+    pub(crate) async fn close(self) -> Result<()> {
+        self.file.close().await.map_err(|error| Error::io("close", &self.path, &error))
+    }
+
+    /// Bytes left for frames.
+    pub(crate) fn room(&self) -> u64 {
+        self.meta.bytes - self.offset.get()
+    }
+
+    /// Where the next frame begins.
+    pub(crate) fn next_offset(&self) -> u64 {
+        self.offset.get()
+    }
+
+    /// File number.
+    pub(crate) fn number(&self) -> u64 {
+        self.meta.number
+    }
+
+    /// Random, part of the seed of its frames' checksums.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What the manifest is told.
+    pub(crate) fn meta(&self) -> WalMeta {
+        self.meta
+    }
+}
+
+fn failed_before() -> io::Error {
+    io::Error::other("an earlier write or sync of this segment failed")
+}
+
+/// Header and zeros over the whole length, synced, closed. `fallocate` would not do: writing into an unwritten extent
+/// changes metadata, and so each `O_DSYNC` write would commit the journal.
+async fn prewrite<E: Env>(env: &E, file: E::File, header: IoBuf, bytes: u64) -> io::Result<()> {
+    let mut piece = header;
+    let mut offset = 0;
+    while offset < bytes {
+        let len = (bytes - offset).min(IO_BYTES_MAX as u64);
+        piece.resize(usize::try_from(len).expect("at most IO_BYTES_MAX"), 0);
+        let (written, back) = write_all_at(&file, piece, offset).await;
+        written?;
+        piece = back;
+        if offset == 0 {
+            // Only the first piece begins with the header.
+            piece.clear();
+        }
+        offset += len;
+        env.pause().await;
+    }
+    file.sync().await?;
+    file.close().await
+}
+
+/// The name becomes durable, and the file gets the descriptor that frames are written through. The zeros were written
+/// through another one: `O_DSYNC` over the whole length would have cost a flush per piece.
+async fn reopen<E: Env>(
+    env: &E,
+    dir: &Path,
+    path: &Path,
+    policy: SyncPolicy,
+) -> std::result::Result<E::File, (&'static str, io::Error)> {
+    env.sync_dir(dir).await.map_err(|error| ("sync the directory of", error))?;
+    let sync = match policy {
+        SyncPolicy::Always => Sync::EachWrite,
+        SyncPolicy::EverySecond | SyncPolicy::Never => Sync::PageCache,
+    };
+    env.open(path, Open::Write(sync), Lane::Hot).await.map_err(|error| ("open", error))
+}
