@@ -1,0 +1,279 @@
+//! Data blocks in memory: byte-capped, scan-resistant, one per core.
+//!
+//! # Invariants
+//! - A block is read by one task at a time; whoever misses meanwhile waits for that read and shares its outcome,
+//!   error included.
+//! - A reader that is dropped leaves nobody waiting: the next waiter reads.
+
+use std::cell::{Cell, RefCell};
+use std::hash::{BuildHasher, Hasher};
+use std::rc::Rc;
+
+use hashbrown::HashMap;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{OptionsBuilder, Weighter};
+
+use crate::env::Env;
+use crate::error::Result;
+use crate::event::Event;
+use crate::table::block::Block;
+use crate::table::{BlockHandle, Table};
+
+/// The largest share of the cache that one block may take: a single large value must not drive out all else.
+const BLOCK_SHARE_MAX: usize = 8;
+
+/// What the cache itself needs per block, about: slot, hash, links, two reference counts.
+const SLOT_BYTES: usize = 80;
+
+/// Guess of a block's size, for the number of blocks no longer held that are remembered.
+const BLOCK_BYTES_GUESS: usize = 4096;
+
+/// File number and offset. Numbers are never used twice, so neither is a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    table: u64,
+    offset: u64,
+}
+
+/// How lookups went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheCounts {
+    /// Lookups that found their block.
+    pub hits: u64,
+    /// Reads from disk.
+    pub misses: u64,
+    /// Lookups that waited for another one's read.
+    pub shared: u64,
+}
+
+type Blocks = Cache<Key, Rc<Block>, Bytes, Seeded, DefaultLifecycle<Key, Rc<Block>>>;
+
+/// The block cache of one core.
+pub struct BlockCache {
+    blocks: RefCell<Blocks>,
+    reads: RefCell<HashMap<Key, Rc<Read>, Seeded>>,
+    block_bytes_max: usize,
+    counts: Cell<CacheCounts>,
+}
+
+/// A read in flight, or its outcome.
+#[derive(Default)]
+struct Read {
+    outcome: RefCell<Outcome>,
+    changed: Event,
+}
+
+#[derive(Default, Clone)]
+enum Outcome {
+    #[default]
+    Pending,
+    Done(Result<Rc<Block>>),
+    /// The reader was dropped.
+    Abandoned,
+}
+
+impl std::fmt::Debug for BlockCache {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockCache")
+            .field("bytes", &self.bytes())
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockCache {
+    /// A cache of at most `bytes`; 0 keeps nothing. `seed`: random, from `Env`.
+    pub fn new(bytes: usize, seed: u64) -> Self {
+        let options = OptionsBuilder::new()
+            .estimated_items_capacity(bytes / BLOCK_BYTES_GUESS)
+            .weight_capacity(bytes as u64)
+            .build()
+            .expect("both capacities are given");
+        let blocks = Cache::with_options(options, Bytes, Seeded(seed), DefaultLifecycle::default());
+        Self {
+            blocks: RefCell::new(blocks),
+            reads: RefCell::new(HashMap::with_hasher(Seeded(seed))),
+            block_bytes_max: bytes / BLOCK_SHARE_MAX,
+            counts: Cell::default(),
+        }
+    }
+
+    /// The block of `table` at `offset`, if it is in memory.
+    #[inline]
+    pub fn get(&self, table: u64, offset: u64) -> Option<Rc<Block>> {
+        let block = self.blocks.borrow().get(&Key { table, offset }).cloned()?;
+        self.count(|counts| counts.hits += 1);
+        Some(block)
+    }
+
+    /// The block, from memory or by a read, which other callers then share. I/O: at most one read.
+    ///
+    /// # Errors
+    /// See [`Table::read_block`]; an error reaches everyone who waits, and the next caller reads again.
+    pub async fn load<E: Env>(&self, table: &Table<E>, handle: BlockHandle) -> Result<Rc<Block>> {
+        let key = Key { table: table.number(), offset: handle.offset() };
+        self.share(key, table.read_block(handle)).await
+    }
+
+    /// The block `key`, by `read` if nobody else is reading it.
+    async fn share(
+        &self,
+        key: Key,
+        read: impl Future<Output = Result<Rc<Block>>>,
+    ) -> Result<Rc<Block>> {
+        let mut waited = false;
+        loop {
+            if let Some(block) = self.blocks.borrow().get(&key) {
+                if !waited {
+                    self.count(|counts| counts.hits += 1);
+                }
+                return Ok(Rc::clone(block));
+            }
+            let others = self.reads.borrow().get(&key).cloned();
+            let Some(other) = others else { break };
+            if !waited {
+                waited = true;
+                self.count(|counts| counts.shared += 1);
+            }
+            if let Outcome::Done(outcome) = other.outcome().await {
+                return outcome;
+            }
+        }
+        self.count(|counts| counts.misses += 1);
+        let guard = Reading::start(self, key);
+        let outcome = read.await;
+        if let Ok(block) = &outcome {
+            self.keep(key, block);
+        }
+        guard.finish(&outcome);
+        outcome
+    }
+
+    /// Takes a block that was just made for `table` at `offset`.
+    pub(crate) fn keep_made(&self, table: u64, offset: u64, block: Block) {
+        self.keep(Key { table, offset }, &Rc::new(block));
+    }
+
+    fn keep(&self, key: Key, block: &Rc<Block>) {
+        if block.memory_bytes() <= self.block_bytes_max {
+            self.blocks.borrow_mut().insert(key, Rc::clone(block));
+        }
+    }
+
+    /// Forgets the blocks of a table that is gone. Walks the whole cache; without it they leave by age.
+    pub fn erase_table(&self, number: u64) {
+        self.blocks.borrow_mut().retain(|key, _| key.table != number);
+    }
+
+    /// Memory of the blocks held, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.blocks.borrow().weight()
+    }
+
+    /// How lookups went so far.
+    pub fn counts(&self) -> CacheCounts {
+        self.counts.get()
+    }
+
+    fn count(&self, change: impl FnOnce(&mut CacheCounts)) {
+        let mut counts = self.counts.get();
+        change(&mut counts);
+        self.counts.set(counts);
+    }
+}
+
+impl Read {
+    /// Waits for the end of the read.
+    async fn outcome(&self) -> Outcome {
+        self.changed
+            .until(|| match &*self.outcome.borrow() {
+                Outcome::Pending => None,
+                ended => Some(ended.clone()),
+            })
+            .await
+    }
+
+    fn end(&self, outcome: Outcome) {
+        *self.outcome.borrow_mut() = outcome;
+        self.changed.signal();
+    }
+}
+
+/// The one reader of a block: however it ends, the waiters learn of it.
+struct Reading<'a> {
+    cache: &'a BlockCache,
+    key: Key,
+    read: Rc<Read>,
+}
+
+impl<'a> Reading<'a> {
+    fn start(cache: &'a BlockCache, key: Key) -> Self {
+        let read = Rc::<Read>::default();
+        let before = cache.reads.borrow_mut().insert(key, Rc::clone(&read));
+        assert!(before.is_none(), "one read of a block at a time");
+        Self { cache, key, read }
+    }
+
+    fn finish(self, outcome: &Result<Rc<Block>>) {
+        *self.read.outcome.borrow_mut() = Outcome::Done(outcome.clone());
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        self.cache.reads.borrow_mut().remove(&self.key);
+        let outcome = match self.read.outcome.take() {
+            Outcome::Pending => Outcome::Abandoned,
+            ended => ended,
+        };
+        self.read.end(outcome);
+    }
+}
+
+/// A block weighs what it holds.
+#[derive(Debug, Clone)]
+struct Bytes;
+
+impl Weighter<Key, Rc<Block>> for Bytes {
+    fn weight(&self, _: &Key, block: &Rc<Block>) -> u64 {
+        (block.memory_bytes() + SLOT_BYTES) as u64
+    }
+}
+
+/// Hashes the two numbers of a key; seeded, since the standard library's seed comes from outside `Env`.
+#[derive(Debug, Clone)]
+struct Seeded(u64);
+
+impl BuildHasher for Seeded {
+    type Hasher = Mixer;
+
+    fn build_hasher(&self) -> Mixer {
+        Mixer(self.0)
+    }
+}
+
+/// Multiply and fold, per word.
+#[derive(Debug)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    #[inline]
+    fn write_u64(&mut self, word: u64) {
+        let mixed = (self.0 ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.write_u64(xxhash_rust::xxh3::xxh3_64(bytes));
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        // hashbrown takes a slot from the lower bits and a tag from the upper ones: mix once more.
+        let mixed = self.0.wrapping_mul(0xd6e8_feb8_6659_fd93);
+        mixed ^ (mixed >> 32)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,243 @@
+//! Shared reads: one reader, many waiters, every way to end.
+
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+use crate::cursor::Direction;
+use crate::env::Lane;
+use crate::env::sim::{Fault, Kind as Op, Sim, SimEnv};
+use crate::error::Error;
+use crate::key::{Entry, Identity, Kind, SeqNo};
+use crate::options::TableOptions;
+use crate::table::TableBuilder;
+use crate::table::block::BlockBuilder;
+use std::path::Path;
+
+fn block(len: usize) -> Rc<Block> {
+    let mut builder = BlockBuilder::default();
+    builder.add(&Entry { key: b"k", seq: SeqNo(1), kind: Kind::Put, value: &vec![1; len] });
+    Rc::new(Block::new(builder.finish().to_vec()).unwrap())
+}
+
+fn key(offset: u64) -> Key {
+    Key { table: 7, offset }
+}
+
+/// A read that ends when told to.
+#[derive(Default)]
+struct Manual {
+    outcome: RefCell<Option<Result<Rc<Block>>>>,
+    begun: Cell<u32>,
+    done: Event,
+}
+
+impl Manual {
+    async fn read(&self) -> Result<Rc<Block>> {
+        self.begun.set(self.begun.get() + 1);
+        self.done.until(|| self.outcome.borrow().clone()).await
+    }
+
+    fn end(&self, outcome: Result<Rc<Block>>) {
+        *self.outcome.borrow_mut() = Some(outcome);
+        self.done.signal();
+    }
+}
+
+fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+#[test]
+fn misses_share_one_read() {
+    let (cache, read) = (BlockCache::new(1 << 20, 1), Manual::default());
+    let mut tasks: Vec<_> = (0..5).map(|_| Box::pin(cache.share(key(0), read.read()))).collect();
+    for task in &mut tasks {
+        assert!(poll(task.as_mut()).is_none());
+    }
+    assert_eq!(read.begun.get(), 1);
+    let ours = block(10);
+    read.end(Ok(Rc::clone(&ours)));
+    for task in &mut tasks {
+        assert!(Rc::ptr_eq(&poll(task.as_mut()).unwrap().unwrap(), &ours));
+    }
+    assert_eq!(read.begun.get(), 1);
+    assert_eq!(cache.counts(), CacheCounts { hits: 0, misses: 1, shared: 4 });
+    assert!(Rc::ptr_eq(&cache.get(7, 0).unwrap(), &ours));
+    assert!(cache.get(7, 1).is_none() && cache.get(8, 0).is_none());
+    assert!(cache.reads.borrow().is_empty());
+}
+
+#[test]
+fn an_error_reaches_all_waiters_and_the_next_caller_reads_again() {
+    let (cache, read) = (BlockCache::new(1 << 20, 1), Manual::default());
+    let mut tasks: Vec<_> = (0..3).map(|_| Box::pin(cache.share(key(0), read.read()))).collect();
+    for task in &mut tasks {
+        assert!(poll(task.as_mut()).is_none());
+    }
+    read.end(Err(Error::corruption(Path::new("/x"), 5, "rubbish")));
+    // A waiter may be polled before the reader.
+    for task in tasks.iter_mut().rev().chain([]) {
+        let _ = poll(task.as_mut()).map(|outcome| assert!(outcome.is_err()));
+    }
+    let again = Manual::default();
+    again.end(Ok(block(1)));
+    let mut task = pin!(cache.share(key(0), again.read()));
+    assert!(poll(task.as_mut()).unwrap().is_ok());
+    assert_eq!((read.begun.get(), again.begun.get()), (1, 1));
+}
+
+#[test]
+fn when_the_reader_is_dropped_the_next_waiter_reads() {
+    let (cache, read) = (BlockCache::new(1 << 20, 1), Manual::default());
+    let mut reader = Box::pin(cache.share(key(0), read.read()));
+    let mut waiters: Vec<_> = (0..3).map(|_| Box::pin(cache.share(key(0), read.read()))).collect();
+    assert!(poll(reader.as_mut()).is_none());
+    for waiter in &mut waiters {
+        assert!(poll(waiter.as_mut()).is_none());
+    }
+    drop(reader);
+    for waiter in &mut waiters {
+        assert!(poll(waiter.as_mut()).is_none());
+    }
+    assert_eq!(read.begun.get(), 2);
+    // And once more, with the new reader and one that only waits.
+    drop(waiters.remove(0));
+    drop(waiters.remove(1));
+    assert!(poll(waiters[0].as_mut()).is_none());
+    assert_eq!(read.begun.get(), 3);
+    read.end(Ok(block(1)));
+    assert!(poll(waiters[0].as_mut()).unwrap().is_ok());
+    assert!(cache.reads.borrow().is_empty());
+}
+
+#[test]
+fn a_waiter_is_woken_when_the_reader_is_dropped() {
+    // On the executor, where only a wake brings a task back.
+    Sim::new(1).run(|env| async move {
+        let cache = Rc::new(BlockCache::new(1 << 20, 1));
+        let read = Manual::default();
+        let mut reader = Box::pin(cache.share(key(0), read.read()));
+        assert!(poll(reader.as_mut()).is_none());
+        let (ended, task_cache, task_ended) = (Rc::new(Cell::new(false)), cache.clone(), ());
+        let flag = ended.clone();
+        env.spawn(crate::env::Queue::Flush, async move {
+            let () = task_ended;
+            let now = async { Ok(block(1)) };
+            flag.set(task_cache.share(key(0), now).await.is_ok());
+        });
+        for _ in 0..10 {
+            env.pause().await;
+        }
+        assert!(!ended.get());
+        drop(reader);
+        for _ in 0..10 {
+            env.pause().await;
+        }
+        assert!(ended.get());
+    });
+}
+
+#[test]
+fn memory_stays_below_the_cap() {
+    let cache = BlockCache::new(100_000, 1);
+    for offset in 0..200 {
+        let mut task = pin!(cache.share(key(offset), async { Ok(block(2000)) }));
+        poll(task.as_mut()).unwrap().unwrap();
+        assert!(cache.bytes() <= 100_000);
+    }
+    assert!(cache.bytes() > 50_000, "{}", cache.bytes());
+    cache.erase_table(8);
+    assert!(cache.bytes() > 50_000);
+    cache.erase_table(7);
+    assert_eq!(cache.bytes(), 0);
+}
+
+#[test]
+fn one_large_block_does_not_drive_out_the_rest() {
+    let cache = BlockCache::new(100_000, 1);
+    let mut small = pin!(cache.share(key(0), async { Ok(block(2000)) }));
+    poll(small.as_mut()).unwrap().unwrap();
+    for (offset, len) in [(1, 50_000), (2, 99_000), (3, 1_000_000)] {
+        let mut task = pin!(cache.share(key(offset), async move { Ok(block(len)) }));
+        assert_eq!(poll(task.as_mut()).unwrap().unwrap().restarts(), 1);
+        assert!(cache.get(7, offset).is_none());
+    }
+    assert!(cache.get(7, 0).is_some());
+}
+
+#[test]
+fn a_scan_does_not_drive_out_what_is_used_again() {
+    let cache = BlockCache::new(400_000, 1);
+    let load = |offset: u64| {
+        let mut task = pin!(cache.share(key(offset), async { Ok(block(1800)) }));
+        poll(task.as_mut()).unwrap().unwrap();
+    };
+    for _ in 0..5 {
+        (0..50).for_each(load);
+    }
+    (1000..3000).for_each(load);
+    let kept = (0..50).filter(|offset| cache.get(7, *offset).is_some()).count();
+    assert!(kept > 40, "{kept} of 50 survive a scan of ten times the cache");
+}
+
+#[test]
+fn without_memory_nothing_is_kept() {
+    let cache = BlockCache::new(0, 1);
+    for _ in 0..2 {
+        let mut task = pin!(cache.share(key(0), async { Ok(block(10)) }));
+        poll(task.as_mut()).unwrap().unwrap();
+        assert!(cache.get(7, 0).is_none());
+    }
+    assert_eq!((cache.counts().misses, cache.bytes()), (2, 0));
+}
+
+async fn table(env: &SimEnv) -> Rc<Table<SimEnv>> {
+    let identity = Identity { directory: 1, shard: 0 };
+    let (dir, options) = (Path::new("/"), TableOptions::default());
+    let mut builder =
+        TableBuilder::create(env, dir, identity, 7, options, Lane::Cold).await.unwrap();
+    for index in 0..1000_u64 {
+        let entry =
+            Entry { key: &index.to_be_bytes(), seq: SeqNo(1), kind: Kind::Put, value: &[0; 50] };
+        builder.add(&entry);
+    }
+    let meta = builder.finish().await.unwrap();
+    Rc::new(Table::open(env, dir, identity, &meta).await.unwrap())
+}
+
+#[test]
+fn on_a_disk_too() {
+    for fails in [false, true] {
+        Sim::new(1).run(|env| async move {
+            let table = table(&env).await;
+            let cache = Rc::new(BlockCache::new(1 << 20, env.random_u64()));
+            let before = env.operations();
+            if fails {
+                env.faults().add(Fault::eio().kind(Op::Read));
+            }
+            let (left, errors) = (Rc::new(Cell::new(20)), Rc::new(Cell::new(0)));
+            let over = Rc::new(Event::new());
+            for _ in 0..20 {
+                let (table, cache) = (Rc::clone(&table), Rc::clone(&cache));
+                let (left, errors, over) = (left.clone(), errors.clone(), over.clone());
+                env.spawn(crate::env::Queue::Flush, async move {
+                    let handle = table.find_block(&500_u64.to_be_bytes()).unwrap();
+                    let outcome = cache.load(&table, handle).await;
+                    errors.set(errors.get() + u32::from(outcome.is_err()));
+                    left.set(left.get() - 1);
+                    over.signal();
+                });
+            }
+            over.until(|| (left.get() == 0).then_some(())).await;
+            assert_eq!(env.operations() - before, 1, "one read for all");
+            assert_eq!(errors.get(), if fails { 20 } else { 0 });
+            assert_eq!(cache.counts().shared, 19);
+            let _ = Direction::Forward;
+            Rc::into_inner(table).unwrap().close().await.unwrap();
+        });
+    }
+}
