@@ -1,0 +1,131 @@
+//! Compaction: merging tables so that reads look at few of them and dead data gives its space back.
+//!
+//! The steps of one compaction:
+//! 1. [`leveled::pick`] or [`tiered::pick`] (pure) looks at the [`Version`] and decides a [`Plan`](plan::Plan), or that nothing is due.
+//! 2. The caller adds the plan to [`Busy`](plan::Busy). A trivial plan is an edit: go to 5.
+//! 3. [`job::run`] reads the inputs by cold cursors, merges them, lets [`retain`] drop what nobody can see any more,
+//!    and writes outputs into new files, cut by size and by what lies below. It gives way every 500 us ([`pace`]).
+//! 4. The outputs are synced, then the directory. Until here a failure or an abort leaves nothing but the inputs.
+//! 5. The caller appends the edit to the manifest and publishes the new version: the inputs are obsolete.
+//!
+//! # Invariants
+//! - Pickers and `retain` are pure: no I/O, no clock, no randomness. The same version gives the same plan.
+//! - A table never moves below an older one that it overlaps.
+//! - Only one version of a key leaves a merge, the newest: views pin the tables they need.
+pub(crate) mod job;
+pub(crate) mod leveled;
+pub(crate) mod outputs;
+pub(crate) mod pace;
+pub(crate) mod plan;
+pub(crate) mod retain;
+pub(crate) mod tiered;
+
+#[cfg(test)]
+mod tests;
+
+use crate::limits::LEVELS;
+use crate::manifest::edit::TableMeta;
+use crate::manifest::version::Version;
+use crate::options::{CompactionStyle, CompactionThresholds};
+
+use plan::{Busy, Plan};
+
+/// Input of one leveled compaction, in tables of full size: above this no further table is taken in by choice.
+/// 25 is what LevelDB found to be a good bound; at 16 MiB a table it is 400 MiB, some seconds of work.
+pub(crate) const COMPACTION_TABLES_MAX: u64 = 25;
+
+/// What an output may overlap in the level below it, in tables of full size: bounds the compaction that later
+/// takes this output down.
+pub(crate) const OVERLAP_TABLES_MAX: u64 = 10;
+
+/// A table is rich in tombstones when they are at least one in this many of its entries.
+pub(crate) const TOMBSTONE_RICH: u64 = 4;
+
+/// What a picker is told besides the version.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Situation<'a> {
+    /// When a level is too full.
+    pub thresholds: &'a CompactionThresholds,
+    /// Size of a full table, in bytes.
+    pub table_bytes: u64,
+    /// What runs already.
+    pub busy: &'a Busy,
+    /// Where each level goes on.
+    pub pointers: &'a Pointers,
+    /// Nothing else is due: tombstones may be cleared for their space alone.
+    pub idle: bool,
+}
+
+impl Situation<'_> {
+    fn input_bytes_max(&self) -> u64 {
+        self.table_bytes.saturating_mul(COMPACTION_TABLES_MAX)
+    }
+
+    fn is_idle(&self, meta: &TableMeta) -> bool {
+        !self.busy.reads(meta.number)
+    }
+}
+
+/// Where each level's next compaction begins to look, so that all of a level has its turn.
+/// Kept in memory only: after a restart each level begins at its first key.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pointers {
+    after: [Vec<u8>; LEVELS],
+}
+
+impl Pointers {
+    /// The next compaction of the plan's level looks behind the plan's range first.
+    pub(crate) fn advance(&mut self, plan: &Plan) {
+        self.after[usize::from(plan.level)].clone_from(&plan.largest);
+    }
+}
+
+/// The next compaction that is due, by the strategy chosen.
+pub(crate) fn pick<H>(
+    style: CompactionStyle,
+    version: &Version<H>,
+    situation: &Situation<'_>,
+) -> Option<Plan> {
+    match style {
+        CompactionStyle::Leveled => leveled::pick(version, situation),
+        CompactionStyle::SizeTiered => tiered::pick(version, situation),
+    }
+}
+
+fn is_tombstone_rich(meta: &TableMeta) -> bool {
+    meta.tombstones > 0 && meta.tombstones.saturating_mul(TOMBSTONE_RICH) >= meta.entries
+}
+
+/// A key range, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range<'a> {
+    smallest: &'a [u8],
+    largest: &'a [u8],
+}
+
+impl<'a> Range<'a> {
+    fn of(meta: &'a TableMeta) -> Self {
+        Self { smallest: &meta.smallest, largest: &meta.largest }
+    }
+
+    fn meets(&self, other: &Range<'_>) -> bool {
+        self.smallest <= other.largest && other.smallest <= self.largest
+    }
+
+    fn contains(&self, other: &Range<'_>) -> bool {
+        self.smallest <= other.smallest && other.largest <= self.largest
+    }
+
+    /// The smallest range that holds both.
+    fn hull(&self, other: &Range<'a>) -> Self {
+        Self {
+            smallest: self.smallest.min(other.smallest),
+            largest: self.largest.max(other.largest),
+        }
+    }
+}
+
+/// The hull of some tables; `None` for no table.
+fn hull<'a>(metas: impl Iterator<Item = &'a TableMeta>) -> Option<Range<'a>> {
+    metas.map(Range::of).reduce(|all, range| all.hull(&range))
+}

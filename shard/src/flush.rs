@@ -1,0 +1,81 @@
+//! Flush: a sealed memtable becomes a table of L0.
+
+use std::rc::Rc;
+
+use crate::compaction::outputs::{Outputs, Site};
+use crate::compaction::pace::{Pace, entry_bytes};
+use crate::compaction::retain::Retain;
+use crate::cursor::{self, Cursor, Direction};
+use crate::env::Env;
+use crate::error::Result;
+use crate::manifest::edit::TableMeta;
+use crate::memtable::{MemCursor, MemTable};
+
+/// Writes the newest version of each key in `memtable`, tombstones included, to tables: one, or more when the builder
+/// is full before the end; none if the memtable is empty. Files and directory are synced; the caller installs them in L0.
+///
+/// Newest version only: readers with an older view still hold the memtable.
+///
+/// # Errors
+/// Writing, or `Closing` when told to end. Nothing is left behind, the memtable is as before.
+pub(crate) async fn build<E, N>(
+    site: &Site<'_, E>,
+    memtable: Rc<MemTable>,
+    pace: &Pace<E>,
+    numbers: &N,
+) -> Result<Vec<TableMeta>>
+where
+    E: Env,
+    N: AsyncFn() -> Result<u64>,
+{
+    assert!(memtable.is_sealed(), "what is flushed changes no more");
+    // Boxed: the builder makes it many kilobytes, which every caller's future would hold.
+    Box::pin(write_or_remove(site, memtable, pace, numbers)).await
+}
+
+async fn write_or_remove<E, N>(
+    site: &Site<'_, E>,
+    memtable: Rc<MemTable>,
+    pace: &Pace<E>,
+    numbers: &N,
+) -> Result<Vec<TableMeta>>
+where
+    E: Env,
+    N: AsyncFn() -> Result<u64>,
+{
+    let mut outputs = Outputs::new(site, numbers);
+    match write(memtable, pace, &mut outputs).await {
+        Ok(tables) => Ok(tables),
+        Err(error) => {
+            outputs.abandon().await;
+            Err(error)
+        }
+    }
+}
+
+async fn write<E, N>(
+    memtable: Rc<MemTable>,
+    pace: &Pace<E>,
+    outputs: &mut Outputs<'_, E, N>,
+) -> Result<Vec<TableMeta>>
+where
+    E: Env,
+    N: AsyncFn() -> Result<u64>,
+{
+    let keys = memtable.keys() as u64;
+    let mut cursor = MemCursor::new(memtable, Direction::Forward);
+    let mut retain = Retain::keeping_tombstones();
+    cursor::seek(&mut cursor, None).await?;
+    while let Some(entry) = cursor.entry() {
+        let bytes = entry_bytes(&entry);
+        if retain.keep(&entry) {
+            outputs.add(&entry).await?;
+        }
+        pace.after(bytes).await?;
+        cursor::step(&mut cursor).await?;
+    }
+    let tables = outputs.finish().await?;
+    let entries: u64 = tables.iter().map(|meta| meta.entries).sum();
+    assert_eq!(entries, keys, "every key of the memtable is in a table, once");
+    Ok(tables)
+}
