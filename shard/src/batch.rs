@@ -12,17 +12,29 @@ use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_CAP};
 /// One operation, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op<'a> {
-    Put { key: &'a [u8], value: &'a [u8] },
-    Delete { key: &'a [u8] },
+    /// Sets a key.
+    Put {
+        /// At most `KEY_BYTES_MAX`.
+        key: &'a [u8],
+        /// At most the option `value_bytes_max`.
+        value: &'a [u8],
+    },
+    /// Removes a key, whether it is there or not.
+    Delete {
+        /// At most `KEY_BYTES_MAX`.
+        key: &'a [u8],
+    },
 }
 
 impl<'a> Op<'a> {
+    /// The key.
     pub fn key(&self) -> &'a [u8] {
         match self {
             Self::Put { key, .. } | Self::Delete { key } => key,
         }
     }
 
+    /// The value; empty for a delete.
     pub fn value(&self) -> &'a [u8] {
         match self {
             Self::Put { value, .. } => value,
@@ -30,6 +42,7 @@ impl<'a> Op<'a> {
         }
     }
 
+    /// What it does to its key.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Put { .. } => Kind::Put,

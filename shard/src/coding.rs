@@ -10,6 +10,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
+    #[expect(clippy::cast_possible_truncation, reason = "below 0x80: the loop ended")]
     out.push(value as u8);
 }
 
@@ -63,6 +64,17 @@ impl<'a> Reader<'a> {
     /// A varint of at most 64 bits.
     #[inline]
     pub fn varint(&mut self) -> Option<u64> {
+        // Lengths are nearly always one byte.
+        if let Some((&byte, rest)) = self.rest.split_first()
+            && byte < 0x80
+        {
+            self.rest = rest;
+            return Some(u64::from(byte));
+        }
+        self.varint_long()
+    }
+
+    fn varint_long(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for (index, &byte) in self.rest.iter().enumerate().take(VARINT_BYTES_MAX) {
             let part = u64::from(byte & 0x7f);
@@ -99,6 +111,7 @@ pub fn crc32(seed: &[u64], parts: &[&[u8]]) -> u32 {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

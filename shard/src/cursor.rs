@@ -6,9 +6,12 @@
 use crate::error::Result;
 use crate::key::Entry;
 
+/// Which way a cursor goes, for life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// From the smallest key up.
     Forward,
+    /// From the largest key down.
     Backward,
 }
 

@@ -12,24 +12,64 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// The operating system refused an operation on a file.
     #[error("{op} {}: {message}", path.display())]
-    Io { op: &'static str, path: PathBuf, kind: io::ErrorKind, message: String },
+    Io {
+        /// What was being done, as a participle: `reading`.
+        op: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// For decisions; see [`Error::is_no_space`].
+        kind: io::ErrorKind,
+        /// The system's own words.
+        message: String,
+    },
     /// Bytes on disk are not what was written: never answered as "not found".
     #[error("{} is damaged at offset {offset}: {what}", path.display())]
-    Corruption { path: PathBuf, offset: u64, what: String },
+    Corruption {
+        /// The file.
+        path: PathBuf,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What does not hold.
+        what: String,
+    },
     /// A file of another directory, shard, number or format.
     #[error("{}: {what}", path.display())]
-    Foreign { path: PathBuf, what: String },
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is, or what it is not.
+        what: String,
+    },
     /// An argument is above its limit.
     #[error("{what} is {len} bytes long, the limit is {max}")]
-    TooLarge { what: &'static str, len: usize, max: usize },
+    TooLarge {
+        /// Which argument.
+        what: &'static str,
+        /// Its length, in bytes.
+        len: usize,
+        /// The limit, in bytes.
+        max: usize,
+    },
     /// A write-ahead log write or sync failed: the outcome of writes in flight is unknown, no more are taken.
     #[error(
         "shard {shard} is read-only since its write-ahead log failed ({cause}); restart the server to recover"
     )]
-    ReadOnly { shard: u32, cause: String },
+    ReadOnly {
+        /// The shard's number.
+        shard: u32,
+        /// The failed operation.
+        cause: String,
+    },
     /// Too little space for new data. Reads and deletes go on; writes resume by themselves.
     #[error("disk full: {} has {free_bytes} bytes free, the reserve is {reserve_bytes}; free some space, writes resume by themselves", dir.display())]
-    DiskFull { dir: PathBuf, free_bytes: u64, reserve_bytes: u64 },
+    DiskFull {
+        /// The shard's directory.
+        dir: PathBuf,
+        /// What the file system has left.
+        free_bytes: u64,
+        /// What is kept for flushes and compactions.
+        reserve_bytes: u64,
+    },
     /// The shard is being closed.
     #[error("the shard is closing")]
     Closing,

@@ -7,19 +7,25 @@ use std::task::{Poll, Waker};
 
 /// Something happened; look again. Waiters recheck their own condition in a loop.
 #[derive(Debug, Default)]
-pub struct Event {
+pub(crate) struct Event {
     /// Counts signals, so that one between a check and its wait is not lost.
     signals: Cell<u64>,
     waiters: RefCell<Vec<Waker>>,
 }
 
 impl Event {
-    pub fn new() -> Self {
+    /// Never signalled.
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
+    /// Signals so far.
+    pub(crate) fn signals(&self) -> u64 {
+        self.signals.get()
+    }
+
     /// Wakes everyone who waits now.
-    pub fn signal(&self) {
+    pub(crate) fn signal(&self) {
         self.signals.set(self.signals.get().wrapping_add(1));
         for waker in self.waiters.take() {
             waker.wake();
@@ -27,7 +33,7 @@ impl Event {
     }
 
     /// Returns after the next signal.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         let seen = self.signals.get();
         poll_fn(|context| {
             if self.signals.get() != seen {
@@ -43,7 +49,7 @@ impl Event {
     }
 
     /// Returns once `ready` answers `Some`, asked now and after each signal.
-    pub async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, mut ready: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(value) = ready() {
                 return value;
@@ -55,18 +61,19 @@ impl Event {
 
 /// One at a time, among the tasks of one core.
 #[derive(Debug, Default)]
-pub struct Turnstile {
+pub(crate) struct Turnstile {
     busy: Cell<bool>,
     freed: Event,
 }
 
 impl Turnstile {
-    pub fn new() -> Self {
+    /// Nobody inside.
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
     /// Waits until nobody holds the pass; dropping the pass lets the next one in.
-    pub async fn enter(&self) -> Pass<'_> {
+    pub(crate) async fn enter(&self) -> Pass<'_> {
         self.freed.until(|| (!self.busy.get()).then_some(())).await;
         self.busy.set(true);
         Pass { turnstile: self }
@@ -76,7 +83,7 @@ impl Turnstile {
 /// The right to be inside.
 #[derive(Debug)]
 #[must_use = "dropping the pass lets the next one in"]
-pub struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     turnstile: &'a Turnstile,
 }
 

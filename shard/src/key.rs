@@ -32,8 +32,11 @@ impl Kind {
 /// One version of one key, borrowed from where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry<'a> {
+    /// The user key.
     pub key: &'a [u8],
+    /// The operation that made this version.
     pub seq: SeqNo,
+    /// What that operation did.
     pub kind: Kind,
     /// Empty for a tombstone.
     pub value: &'a [u8],
@@ -58,6 +61,7 @@ pub fn hash(key: &[u8]) -> u64 {
 pub struct Identity {
     /// Random, made with the data directory.
     pub directory: u128,
+    /// The shard's number in it.
     pub shard: u32,
 }
 

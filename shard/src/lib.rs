@@ -1,12 +1,47 @@
-//! The storage engine of one core.
+//! The storage engine of one core: an LSM tree over an [`Env`](env::Env). No sockets, no threads, no RESP.
+//!
+//! # Modules, in the order of the data's way
+//! - Shapes: [`key`], [`batch`], [`coding`], [`cursor`], [`options`], [`limits`], [`error`], `event`.
+//! - [`shard`]: the state. [`admission`], `write`, `commit`: in. [`read`], [`scan`], `view`: out.
+//! - `wal`, [`memtable`], [`table`], `cache`, `manifest`: what it is made of.
+//! - `flush`, `compaction`, [`merge`], `level`, `background`, `gc`: what goes on behind it.
+//! - [`recovery`]: how it begins. [`stats`]: what it tells.
+//! - [`env`](mod@env): the one door to the world.
 #![warn(missing_docs)]
+
+pub mod admission;
 pub mod batch;
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod bench;
 pub mod coding;
 pub mod cursor;
 pub mod env;
 pub mod error;
-pub mod event;
 pub mod key;
 pub mod limits;
-pub mod manifest;
+pub mod memtable;
+pub mod merge;
 pub mod options;
+pub mod read;
+pub mod recovery;
+pub mod scan;
+pub mod shard;
+pub mod stats;
+pub mod table;
+
+mod background;
+mod cache;
+mod commit;
+mod compaction;
+mod event;
+mod flush;
+mod gc;
+mod level;
+mod manifest;
+mod view;
+mod wal;
+mod write;
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,9 @@ pub enum SyncPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CompactionStyle {
     #[default]
+    /// Sorted levels, each a ratio larger than the one above: fewest runs to read, most rewriting.
     Leveled,
+    /// Runs of similar size are merged together: least rewriting, more runs to read and more space.
     SizeTiered,
 }
 
@@ -78,6 +80,7 @@ impl Default for TableOptions {
 /// Everything a shard can be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// When a write is acknowledged. Default `Always`.
     pub sync: SyncPolicy,
     /// Unflushed bytes (keys, values and their overhead) at which the memtable is sealed. Default 32 MiB a shard.
     /// Larger: less write amplification, longer recovery, more memory.
@@ -95,8 +98,11 @@ pub struct Options {
     pub value_bytes_max: usize,
     /// Block reads in flight. Default 128.
     pub reads_in_flight_max: usize,
+    /// How tables are laid out.
     pub table: TableOptions,
+    /// How they are merged. Default leveled.
     pub style: CompactionStyle,
+    /// When they are merged, and when writes wait for it.
     pub thresholds: CompactionThresholds,
 }
 

@@ -1,0 +1,219 @@
+//! Point reads: pin a view, look from newest to oldest, unpin by drop.
+//!
+//! ```text
+//! active memtable -> sealed memtables -> L0, newest table first -> L1 -> ... -> L6
+//!                                        a table: key range -> filter -> index -> block (cache, else one direct read)
+//! ```
+//!
+//! Whatever is in memory is answered by a plain call, [`Shard::read`]. Only when a block is missing does it give back a
+//! [`PointRead`], which holds its view and finishes later: whoever waits for the disk holds up nobody.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+use crate::env::Env;
+use crate::error::Result;
+use crate::key::{self, Entry, Kind, SeqNo};
+use crate::limits::LEVELS;
+use crate::manifest::version::TableRef;
+use crate::shard::Shard;
+use crate::stats::add;
+use crate::table::{BlockHandle, BlockValue, Table};
+use crate::view::View;
+
+type OpenTable<E> = Rc<TableRef<Rc<Table<E>>>>;
+
+/// What a read found, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// `None`: no such key, or it was deleted.
+    pub value: Option<&'a [u8]>,
+    /// The operation that this answer depends on; an answer may leave the server once
+    /// [`Shard::released_seq`] has reached it. Zero: durable for long.
+    pub gate: SeqNo,
+}
+
+impl<'a> Found<'a> {
+    const ABSENT: Self = Self { value: None, gate: SeqNo(0) };
+
+    fn from_entry(entry: &Entry<'a>, gate: SeqNo) -> Self {
+        match entry.kind {
+            Kind::Put => Self { value: Some(entry.value), gate },
+            Kind::Delete => Self { value: None, gate },
+        }
+    }
+}
+
+/// A read that is answered, or one that waits for a block.
+#[derive(Debug)]
+pub enum Read<E: Env, R> {
+    /// What `answer` made of it.
+    Done(R),
+    /// To be finished by awaiting it.
+    Disk(PointRead<E>),
+}
+
+/// Position in the tables of a view: level, and in L0 the table.
+#[derive(Debug, Clone, Copy, Default)]
+struct Search {
+    level: usize,
+    l0_index: usize,
+}
+
+impl Search {
+    /// The next table that may hold `key`, and the block of it that would. Filters and indexes are in memory.
+    fn next<'v, E: Env>(
+        &mut self,
+        shard: &Shard<E>,
+        view: &'v View<E>,
+        key: &[u8],
+        hash: u64,
+    ) -> Option<(&'v OpenTable<E>, BlockHandle)> {
+        while self.level < LEVELS {
+            let table = if self.level == 0 {
+                let table = view.version.levels[0].get(self.l0_index);
+                self.l0_index += 1;
+                if table.is_none() {
+                    self.level = 1;
+                    continue;
+                }
+                table.filter(|table| {
+                    let meta = &table.meta;
+                    meta.smallest.as_slice() <= key && key <= meta.largest.as_slice()
+                })
+            } else {
+                self.level += 1;
+                view.version.candidate(self.level - 1, key)
+            };
+            let Some(table) = table else { continue };
+            if !table.handle.may_contain(hash) {
+                add(&shard.counters().filter_useful, 1);
+                continue;
+            }
+            if let Some(handle) = table.handle.find_block(key) {
+                return Some((table, handle));
+            }
+        }
+        None
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// Newest value of `key`, handed to `answer` where it lies (no copy).
+    /// I/O: none on a memtable or cache hit; else [`Read::Disk`], which reads at most one block per sorted run whose
+    /// filter passes.
+    pub fn read<R>(&self, key: &[u8], answer: impl FnOnce(Found<'_>) -> R) -> Read<E, R> {
+        add(&self.counters().reads, 1);
+        let hash = key::hash(key);
+        let view = self.view();
+        let at = self.readable_seq();
+        for memtable in view.memtables() {
+            if let Some(entry) = memtable.get(hash, key, at) {
+                let gate = self.gate_of(entry.seq);
+                let value = (entry.kind == Kind::Put).then_some(entry.value);
+                return Read::Done(self.answered(Found { value, gate }, answer));
+            }
+        }
+        let mut search = Search::default();
+        loop {
+            let Some((table, handle)) = search.next(self, &view, key, hash) else {
+                return Read::Done(self.answered(Found::ABSENT, answer));
+            };
+            let Some(block) = self.cache().get(table.meta.number, handle.offset()) else {
+                add(&self.counters().disk_reads, 1);
+                return Read::Disk(PointRead {
+                    shard: self.clone(),
+                    pending: Some((Rc::clone(table), handle)),
+                    search,
+                    hash,
+                    key: key.into(),
+                    view,
+                });
+            };
+            if let Some(entry) = block.get(key) {
+                return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+            }
+            add(&self.counters().filter_false, 1);
+        }
+    }
+
+    fn answered<R>(&self, found: Found<'_>, answer: impl FnOnce(Found<'_>) -> R) -> R {
+        if found.value.is_some() {
+            add(&self.counters().read_hits, 1);
+        }
+        answer(found)
+    }
+
+    /// Newest value of `key`, waiting for the disk where needed, and for durability where the policy demands it.
+    ///
+    /// # Errors
+    /// `Corruption` names file and offset; after `Io` the shard still serves other reads.
+    pub async fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let read = self.read(key, |found| (found.value.map(<[u8]>::to_vec), found.gate));
+        match read {
+            Read::Done((value, gate)) => {
+                self.released(gate).await?;
+                Ok(value)
+            }
+            Read::Disk(read) => Ok(read.finish().await?.map(|value| value.to_vec())),
+        }
+    }
+}
+
+/// A point read that waits for the disk. Holds its view: what it answers was true when it began.
+#[derive(Debug)]
+pub struct PointRead<E: Env> {
+    shard: Shard<E>,
+    view: Rc<View<E>>,
+    key: Box<[u8]>,
+    hash: u64,
+    search: Search,
+    pending: Option<(OpenTable<E>, BlockHandle)>,
+}
+
+/// A value in a block that was read.
+#[derive(Debug)]
+pub struct DiskValue(BlockValue);
+
+impl Deref for DiskValue {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<E: Env> PointRead<E> {
+    /// What the value may take in memory, in bytes, as far as is known before the block is read: for bounding how many
+    /// reads are under way.
+    pub fn expected_bytes(&self) -> usize {
+        self.pending.as_ref().map_or(0, |(_, handle)| handle.raw_len())
+    }
+
+    /// Reads block after block until the key is found or no run is left. Concurrent reads of one block share one I/O.
+    ///
+    /// # Errors
+    /// Reading or verifying a block: never answered as "not found".
+    pub async fn finish(mut self) -> Result<Option<DiskValue>> {
+        loop {
+            let (table, handle) = match self.pending.take() {
+                Some(pending) => pending,
+                None => match self.search.next(&self.shard, &self.view, &self.key, self.hash) {
+                    Some((table, handle)) => (Rc::clone(table), handle),
+                    None => return Ok(None),
+                },
+            };
+            let block = self.shard.cache().load(&table.handle, handle).await?;
+            if let Some(entry) = block.get(&self.key) {
+                if entry.kind == Kind::Delete {
+                    return Ok(None);
+                }
+                add(&self.shard.counters().read_hits, 1);
+                return Ok(
+                    BlockValue::find(&block, &self.key).map(|(_, _, value)| DiskValue(value))
+                );
+            }
+            add(&self.shard.counters().filter_false, 1);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Ordered iteration over a pinned view: one sequence number, whatever is written, flushed or compacted meanwhile.
+
+use std::ops::Bound;
+use std::rc::Rc;
+
+use crate::cursor::{Cursor, Direction, Step};
+use crate::env::Env;
+use crate::error::Result;
+use crate::key::{Entry, SeqNo};
+use crate::level::LevelCursor;
+use crate::memtable::MemCursor;
+use crate::merge::{Merge, Newest, Tombstones};
+use crate::shard::Shard;
+use crate::table::TableCursor;
+use crate::view::View;
+
+/// One sorted run of a view.
+#[derive(Debug)]
+enum Run<E: Env> {
+    Mem(MemCursor),
+    Table(TableCursor<E>),
+    Level(LevelCursor<E>),
+}
+
+impl<E: Env> Cursor for Run<E> {
+    fn entry(&self) -> Option<Entry<'_>> {
+        match self {
+            Self::Mem(cursor) => cursor.entry(),
+            Self::Table(cursor) => cursor.entry(),
+            Self::Level(cursor) => cursor.entry(),
+        }
+    }
+
+    fn seek(&mut self, key: Option<&[u8]>) -> Step {
+        match self {
+            Self::Mem(cursor) => cursor.seek(key),
+            Self::Table(cursor) => cursor.seek(key),
+            Self::Level(cursor) => cursor.seek(key),
+        }
+    }
+
+    fn step(&mut self) -> Step {
+        match self {
+            Self::Mem(cursor) => cursor.step(),
+            Self::Table(cursor) => cursor.step(),
+            Self::Level(cursor) => cursor.step(),
+        }
+    }
+
+    async fn load(&mut self) -> Result<()> {
+        match self {
+            Self::Mem(cursor) => cursor.load().await,
+            Self::Table(cursor) => cursor.load().await,
+            Self::Level(cursor) => cursor.load().await,
+        }
+    }
+}
+
+/// Which keys: `from` and `to` in key order, whatever the direction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Range {
+    /// The smaller end.
+    pub from: Bound<Vec<u8>>,
+    /// The larger end.
+    pub to: Bound<Vec<u8>>,
+}
+
+impl Range {
+    /// Every key.
+    pub fn all() -> Self {
+        Self { from: Bound::Unbounded, to: Bound::Unbounded }
+    }
+
+    /// The keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        // The smallest key above all of them: the last byte that can be raised, raised.
+        let mut end = prefix.to_vec();
+        while end.last() == Some(&u8::MAX) {
+            end.pop();
+        }
+        let to = match end.last_mut() {
+            Some(last) => {
+                *last += 1;
+                Bound::Excluded(end)
+            }
+            None => Bound::Unbounded,
+        };
+        Self { from: Bound::Included(prefix.to_vec()), to }
+    }
+
+    fn contains(&self, key: &[u8]) -> bool {
+        let above = match &self.from {
+            Bound::Included(from) => key >= from.as_slice(),
+            Bound::Excluded(from) => key > from.as_slice(),
+            Bound::Unbounded => true,
+        };
+        let below = match &self.to {
+            Bound::Included(to) => key <= to.as_slice(),
+            Bound::Excluded(to) => key < to.as_slice(),
+            Bound::Unbounded => true,
+        };
+        above && below
+    }
+
+    /// The key to seek to, in the given direction. Forward seeks land at or after it, backward ones before it.
+    fn start(&self, direction: Direction) -> Option<Vec<u8>> {
+        match (direction, &self.from, &self.to) {
+            (Direction::Forward, Bound::Included(key) | Bound::Excluded(key), _)
+            | (Direction::Backward, _, Bound::Excluded(key)) => Some(key.clone()),
+            (Direction::Backward, _, Bound::Included(key)) => {
+                let mut after = key.clone();
+                after.push(0);
+                Some(after)
+            }
+            (Direction::Forward, Bound::Unbounded, _)
+            | (Direction::Backward, _, Bound::Unbounded) => None,
+        }
+    }
+}
+
+/// An iteration in progress. Holds its view until it is dropped; nothing is read ahead of `next`.
+#[derive(Debug)]
+pub struct Scan<E: Env> {
+    newest: Newest<Merge<Run<E>>>,
+    range: Range,
+    direction: Direction,
+    started: bool,
+    gate: SeqNo,
+    _view: Rc<View<E>>,
+}
+
+impl<E: Env> Shard<E> {
+    /// Iterates over the live keys of `range` as they are now.
+    pub fn scan(&self, range: Range, direction: Direction) -> Scan<E> {
+        let view = self.view();
+        let at = self.readable_seq().min(self.inner.progress.last.get());
+        let mut runs: Vec<Run<E>> = view
+            .memtables()
+            .map(|memtable| Run::Mem(MemCursor::new(Rc::clone(memtable), direction)))
+            .collect();
+        let cache = self.cache();
+        for table in &view.version.levels[0] {
+            let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
+            runs.push(Run::Table(TableCursor::hot(table, cache, direction)));
+        }
+        for tables in view.version.levels[1..].iter().filter(|tables| !tables.is_empty()) {
+            let cursor = LevelCursor::hot(tables.clone(), Rc::clone(cache), direction);
+            runs.push(Run::Level(cursor));
+        }
+        let newest = Newest::new(Merge::new(runs, direction), direction, at, Tombstones::Hide);
+        Scan { newest, range, direction, started: false, gate: self.gate_of(at), _view: view }
+    }
+}
+
+impl<E: Env> Scan<E> {
+    /// An answer made of this scan may leave once [`Shard::released_seq`] has reached this.
+    pub fn gate(&self) -> SeqNo {
+        self.gate
+    }
+
+    /// The next live entry, or `None` at the end of the range. Borrowed until the next call.
+    ///
+    /// # Errors
+    /// Reading or verifying a block; the scan is then at its end.
+    pub async fn next(&mut self) -> Result<Option<Entry<'_>>> {
+        if self.started {
+            self.newest.next().await?;
+        } else {
+            self.started = true;
+            let start = self.range.start(self.direction);
+            self.newest.seek(start.as_deref()).await?;
+            // A seek lands on an excluded bound itself.
+            while self.newest.entry().is_some_and(|entry| {
+                matches!((&self.direction, &self.range.from),
+                    (Direction::Forward, Bound::Excluded(from)) if entry.key == from.as_slice())
+            }) {
+                self.newest.next().await?;
+            }
+        }
+        Ok(self.newest.entry().filter(|entry| self.range.contains(entry.key)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_range() {
+        let range = Range::prefix(b"ab");
+        assert_eq!(range.to, Bound::Excluded(b"ac".to_vec()));
+        assert_eq!(Range::prefix(b"a\xff\xff").to, Bound::Excluded(b"b".to_vec()));
+        assert_eq!(Range::prefix(b"\xff").to, Bound::Unbounded);
+        assert!(range.contains(b"ab") && range.contains(b"ab\xff") && !range.contains(b"ac"));
+    }
+}

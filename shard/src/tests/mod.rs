@@ -1,0 +1,69 @@
+//! Tests of a whole shard on the simulated disk.
+//!
+//! - `basics`: each path once, by hand.
+//! - `model`: random operations against a `BTreeMap`, with flushes, compactions, reopens and crashes in between.
+//! - `crash`: a small workload, crashed after every operation of the disk, recovered, checked; and crashed again inside
+//!   the recovery.
+//! - `failure`: the Nth operation fails.
+
+mod basics;
+mod crash;
+mod failure;
+mod model;
+
+use std::path::Path;
+
+use crate::env::sim::SimEnv;
+use crate::error::Result;
+use crate::key::Identity;
+use crate::options::{CompactionThresholds, Options, SyncPolicy, TableOptions};
+use crate::recovery::{Recovery, inspect};
+use crate::shard::Shard;
+
+pub(crate) const DIR: &str = "/db";
+pub(crate) const IDENTITY: Identity = Identity { directory: 0x5eed, shard: 3 };
+
+/// So small that flushes, compactions and changes of segment happen all the time.
+pub(crate) fn tiny(sync: SyncPolicy) -> Options {
+    Options {
+        sync,
+        memtable_bytes: 6 << 10,
+        sealed_memtables_max: 2,
+        block_cache_bytes: 16 << 10,
+        wal_segment_bytes: 32 << 10,
+        wal_bytes_max: 256 << 10,
+        value_bytes_max: 1 << 20,
+        table: TableOptions {
+            block_bytes: 1 << 10,
+            table_bytes: 8 << 10,
+            ..TableOptions::default()
+        },
+        thresholds: CompactionThresholds {
+            l0_compact_tables: 2,
+            l0_slow_tables: 4,
+            l0_stop_tables: 6,
+            level_base_bytes: 16 << 10,
+            level_ratio: 4,
+            ..CompactionThresholds::default()
+        },
+        ..Options::default()
+    }
+}
+
+pub(crate) async fn open_with_report(
+    env: &SimEnv,
+    options: Options,
+) -> Result<(Shard<SimEnv>, Recovery)> {
+    inspect(env, Path::new(DIR), IDENTITY, options).await?.open(|_, _| {}).await
+}
+
+pub(crate) async fn open(env: &SimEnv, options: Options) -> Shard<SimEnv> {
+    match open_with_report(env, options).await {
+        Ok((shard, _)) => shard,
+        Err(error) => panic!("opening: {error}"),
+    }
+}
+
+pub(crate) fn key(number: u32) -> Vec<u8> {
+    format!("key-{number:05}").into_bytes()
+}

@@ -1,0 +1,156 @@
+//! Random operations against a `BTreeMap`. Strategy: short lists over few keys, so that overwrites, tombstones and
+//! versions of one key in many runs are the rule; values of all sizes; flush, reopen, crash and scans in between.
+//! Watched: point reads, full scans in both directions and the model agree at every check; after a crash under
+//! `always` (everything was acknowledged) nothing is missing.
+#![expect(clippy::disallowed_types, reason = "the strategies of proptest share by Arc")]
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{key, open, tiny};
+use crate::batch::Op;
+use crate::cursor::Direction;
+use crate::env::sim::{Crash, Sim, SimEnv};
+use crate::options::{CompactionStyle, Options, SyncPolicy};
+use crate::scan::Range;
+use crate::shard::Shard;
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Debug, Clone)]
+enum Action {
+    Put(u32, usize),
+    Delete(u32),
+    Batch(Vec<(u32, Option<usize>)>),
+    Get(u32),
+    Flush,
+    Check,
+    Reopen,
+    Crash,
+}
+
+fn value_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![8 => 0..200_usize, 2 => 200..3000_usize, 1 => 3000..20_000_usize]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let keys = 0..60_u32;
+    prop_oneof![
+        30 => (keys.clone(), value_bytes()).prop_map(|(key, len)| Action::Put(key, len)),
+        10 => keys.clone().prop_map(Action::Delete),
+        5 => prop::collection::vec((keys.clone(), prop::option::weighted(0.7, value_bytes())), 1..8)
+            .prop_map(Action::Batch),
+        10 => keys.prop_map(Action::Get),
+        2 => Just(Action::Flush),
+        2 => Just(Action::Check),
+        1 => Just(Action::Reopen),
+        1 => Just(Action::Crash),
+    ]
+}
+
+fn value(len: usize, step: usize) -> Vec<u8> {
+    let mut value = format!("{step}:").into_bytes();
+    value.resize(value.len() + len, b'v');
+    value
+}
+
+async fn check(shard: &Shard<SimEnv>, model: &Model) {
+    for direction in [Direction::Forward, Direction::Backward] {
+        let mut scan = shard.scan(Range::all(), direction);
+        let mut seen = Vec::new();
+        while let Some(entry) = scan.next().await.unwrap() {
+            seen.push((entry.key.to_vec(), entry.value.to_vec()));
+        }
+        if direction == Direction::Backward {
+            seen.reverse();
+        }
+        let wanted: Vec<_> =
+            model.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        assert_eq!(seen.len(), wanted.len());
+        assert!(seen == wanted);
+    }
+    for number in 0..60 {
+        assert!(shard.get(&key(number)).await.unwrap() == model.get(&key(number)).cloned());
+    }
+}
+
+async fn apply(shard: &Shard<SimEnv>, model: &mut Model, action: &Action, step: usize) {
+    let changes: Vec<(u32, Option<usize>)> = match action {
+        Action::Put(key, len) => vec![(*key, Some(*len))],
+        Action::Delete(key) => vec![(*key, None)],
+        Action::Batch(changes) => changes.clone(),
+        Action::Get(number) => {
+            let got = shard.get(&key(*number)).await.unwrap();
+            assert!(got == model.get(&key(*number)).cloned());
+            return;
+        }
+        Action::Flush => return shard.flush().await.unwrap(),
+        Action::Check => return check(shard, model).await,
+        Action::Reopen | Action::Crash => unreachable!("done by the caller"),
+    };
+    let named: Vec<_> = changes
+        .iter()
+        .map(|(number, len)| (key(*number), len.map(|len| value(len, step))))
+        .collect();
+    let ops: Vec<Op<'_>> = named
+        .iter()
+        .map(|(key, value)| match value {
+            Some(value) => Op::Put { key, value },
+            None => Op::Delete { key },
+        })
+        .collect();
+    shard.put_all(&ops).await.unwrap();
+    for (key, value) in named {
+        match value {
+            Some(value) => model.insert(key, value),
+            None => model.remove(&key),
+        };
+    }
+}
+
+fn run(seed: u64, options: &Options, actions: &[Action]) {
+    let mut sim = Sim::new(seed);
+    let mut model = Model::new();
+    let mut step = 0;
+    while step < actions.len() {
+        let options = options.clone();
+        let (next, changed) = sim.run({
+            let (mut model, actions) = (model.clone(), actions.to_vec());
+            async move |env| {
+                let mut shard = open(&env, options.clone()).await;
+                check(&shard, &model).await;
+                for (at, action) in actions.iter().enumerate().skip(step) {
+                    match action {
+                        Action::Crash => return (at + 1, model),
+                        Action::Reopen => {
+                            shard.close().await.unwrap();
+                            shard = open(&env, options.clone()).await;
+                        }
+                        other => apply(&shard, &mut model, other, at).await,
+                    }
+                }
+                check(&shard, &model).await;
+                shard.close().await.unwrap();
+                (actions.len(), model)
+            }
+        });
+        (step, model) = (next, changed);
+        sim = sim.crash(Crash::Random, seed ^ step as u64);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn leveled_agrees_with_the_model(seed: u64, actions in prop::collection::vec(action(), 1..250)) {
+        run(seed, &tiny(SyncPolicy::Always), &actions);
+    }
+
+    #[test]
+    fn tiered_agrees_with_the_model(seed: u64, actions in prop::collection::vec(action(), 1..250)) {
+        let options = Options { style: CompactionStyle::SizeTiered, ..tiny(SyncPolicy::Always) };
+        run(seed, &options, &actions);
+    }
+}
