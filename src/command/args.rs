@@ -1,0 +1,81 @@
+//! Arguments of the commands that shards carry out, checked before they travel: a shard sees valid ones only.
+
+use super::error::CommandError;
+use super::info::Sections;
+use super::table::{CommandId, Spec};
+use crate::resp::Args;
+
+/// What STATS is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatsScope {
+    Server,
+    EachShard,
+}
+
+/// How FLUSHALL and FLUSHDB are asked to work. Both are answered once the result is durable: a reply to ASYNC before
+/// that would break the durability contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlushMode {
+    Default,
+    Async,
+    Sync,
+}
+
+/// Whether the arguments, whose number is right, can be carried out.
+///
+/// # Errors
+/// As Redis, and for a key above `KEY_BYTES_MAX`.
+#[inline]
+pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
+    match spec.id {
+        CommandId::Set if args.len() > 3 => return Err(CommandError::Syntax),
+        CommandId::Ping if args.len() > 2 => return Err(CommandError::Arity(spec.name)),
+        CommandId::Mset if args.len().is_multiple_of(2) => {
+            return Err(CommandError::Arity(spec.name));
+        }
+        CommandId::Flushdb | CommandId::Flushall => {
+            flush_mode(args)?;
+        }
+        CommandId::Stats => {
+            stats_scope(args)?;
+        }
+        _ => {}
+    }
+    for position in spec.key_positions(args.len()) {
+        let bytes = args.arg(position).len();
+        if bytes > shard::limits::KEY_BYTES_MAX {
+            return Err(CommandError::KeyTooLong { bytes });
+        }
+    }
+    Ok(())
+}
+
+/// `[ASYNC | SYNC]`
+///
+/// # Errors
+/// Anything else.
+pub fn flush_mode(args: Args<'_>) -> Result<FlushMode, CommandError> {
+    match (args.len(), args.get(1)) {
+        (1, _) => Ok(FlushMode::Default),
+        (2, Some(mode)) if mode.eq_ignore_ascii_case(b"async") => Ok(FlushMode::Async),
+        (2, Some(mode)) if mode.eq_ignore_ascii_case(b"sync") => Ok(FlushMode::Sync),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// `[SHARDS]`
+///
+/// # Errors
+/// Anything else.
+pub fn stats_scope(args: Args<'_>) -> Result<StatsScope, CommandError> {
+    match (args.len(), args.get(1)) {
+        (1, _) => Ok(StatsScope::Server),
+        (2, Some(scope)) if scope.eq_ignore_ascii_case(b"shards") => Ok(StatsScope::EachShard),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+/// The sections that INFO is asked for; unknown names are none, as in Redis.
+pub fn info_sections(args: Args<'_>) -> Sections {
+    Sections::named(args.iter().skip(1))
+}

@@ -1,0 +1,147 @@
+//! What INFO tells, gathered from all cores: numbers and words, no text.
+
+/// Everything INFO tells, gathered from all cores.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InfoFacts {
+    pub server: Server,
+    pub clients: Clients,
+    pub memory: Memory,
+    pub persistence: Persistence,
+    pub stats: Stats,
+    pub cpu: Cpu,
+    pub keyspace: Keyspace,
+    pub lsm: Lsm,
+    pub shards: Vec<Shard>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Server {
+    /// Ours.
+    pub version: String,
+    pub git_sha1: String,
+    pub os: String,
+    pub process_id: u32,
+    /// 40 hexadecimal digits, new at each start.
+    pub run_id: String,
+    pub tcp_port: u16,
+    pub now_us: u64,
+    pub uptime_s: u64,
+    pub executable: String,
+    pub config_file: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Clients {
+    pub connected: u64,
+    pub max: u64,
+    pub recent_max_input_bytes: u64,
+    pub recent_max_output_bytes: u64,
+}
+
+/// In bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    pub used: u64,
+    pub rss: u64,
+    pub peak: u64,
+    pub dataset: u64,
+    pub allocated: u64,
+    pub active: u64,
+    pub resident: u64,
+    pub system: u64,
+    /// The budget.
+    pub max: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts, not modes")]
+pub struct Persistence {
+    pub loading: bool,
+    /// Writes acknowledged and not yet in tables: what a recovery would replay.
+    pub changes_since_flush: u64,
+    pub flush_in_progress: bool,
+    /// Seconds since 1970.
+    pub last_flush_s: u64,
+    pub last_flush_ok: bool,
+    /// No shard is read-only.
+    pub last_write_ok: bool,
+    pub syncs_pending: u64,
+    pub syncs_delayed: u64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stats {
+    pub connections_received: u64,
+    pub commands_processed: u64,
+    pub ops_per_s: u64,
+    pub net_input_bytes: u64,
+    pub net_output_bytes: u64,
+    pub input_kib_per_s: f64,
+    pub output_kib_per_s: f64,
+    pub rejected_connections: u64,
+    pub expired_keys: u64,
+    pub keyspace_hits: u64,
+    pub keyspace_misses: u64,
+    pub error_replies: u64,
+    pub protocol_errors: u64,
+}
+
+/// In seconds.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Cpu {
+    pub system_s: f64,
+    pub user_s: f64,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Keyspace {
+    pub keys: u64,
+    pub keys_estimated: bool,
+    pub expires: u64,
+    pub avg_ttl_ms: u64,
+}
+
+/// Sums over all shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lsm {
+    pub sync: String,
+    pub flushdb: String,
+    pub memtable_bytes: u64,
+    pub memtables_sealed: u64,
+    pub tables: u64,
+    pub level_tables: Vec<u64>,
+    pub level_bytes: Vec<u64>,
+    pub cache_bytes: u64,
+    pub cache_capacity_bytes: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    pub filter_useful: u64,
+    pub filter_false: u64,
+    pub wal_bytes: u64,
+    pub wal_written_bytes: u64,
+    pub wal_writes: u64,
+    pub wal_operations: u64,
+    pub flushed_bytes: u64,
+    pub compacted_bytes: u64,
+    pub compactions: u64,
+    pub compaction_pending_bytes: u64,
+    pub stalls: u64,
+    pub stall_us: u64,
+    pub read_only_shards: u64,
+    pub read_errors: u64,
+    pub watchdog_interrupts: u64,
+}
+
+/// One shard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shard {
+    pub core: u64,
+    pub keys: u64,
+    pub memtable_bytes: u64,
+    pub tables: u64,
+    pub bytes: u64,
+    pub connections: u64,
+    pub commands: u64,
+    /// Why it is read-only; empty if it is not.
+    pub read_only: String,
+}

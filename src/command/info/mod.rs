@@ -1,0 +1,441 @@
+//! The text of INFO. Field names are Redis' where tools read them (monitors drop what they do not know); `# LSM` and
+//! `# Shards` are ours. The facts are gathered elsewhere; here they only become text.
+
+mod facts;
+
+use std::fmt::{Display, Write as _};
+
+use super::session::REDIS_VERSION;
+pub use facts::*;
+
+/// Which sections are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sections(u16);
+
+const NAMES: [&str; 11] = [
+    "server",
+    "clients",
+    "memory",
+    "persistence",
+    "stats",
+    "replication",
+    "cpu",
+    "cluster",
+    "keyspace",
+    "lsm",
+    "shards",
+];
+
+impl Sections {
+    /// All of them.
+    pub const ALL: Self = Self((1 << NAMES.len()) - 1);
+
+    /// Those named, in any case; `all`, `everything`, `default` and no name at all mean all; unknown names none.
+    pub fn named<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut asked = None;
+        for name in names {
+            let bits: &mut u16 = asked.get_or_insert(0);
+            let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
+            if is("all") || is("everything") || is("default") {
+                *bits |= Self::ALL.0;
+            } else if let Some(index) = NAMES.iter().position(|known| is(known)) {
+                *bits |= 1 << index;
+            }
+        }
+        asked.map_or(Self::ALL, Self)
+    }
+
+    /// Whether the section called `name` is asked for.
+    pub fn has(self, name: &str) -> bool {
+        NAMES.iter().position(|known| *known == name).is_some_and(|index| self.0 >> index & 1 == 1)
+    }
+}
+
+/// The text, sections in Redis' order, a blank line between two.
+pub fn render(facts: &InfoFacts, sections: Sections) -> String {
+    let mut text = Text { out: String::with_capacity(4096), sections };
+    server(&mut text, facts);
+    clients(&mut text, &facts.clients);
+    memory(&mut text, &facts.memory);
+    persistence(&mut text, facts);
+    stats(&mut text, &facts.stats);
+    replication(&mut text);
+    if text.section("cpu", "CPU") {
+        text.field("used_cpu_sys", format_args!("{:.6}", facts.cpu.system_s));
+        text.field("used_cpu_user", format_args!("{:.6}", facts.cpu.user_s));
+    }
+    if text.section("cluster", "Cluster") {
+        text.field("cluster_enabled", 0);
+    }
+    if text.section("keyspace", "Keyspace") && facts.keyspace.keys > 0 {
+        let Keyspace { keys, expires, avg_ttl_ms, .. } = facts.keyspace;
+        text.field("db0", format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl_ms}"));
+    }
+    lsm(&mut text, facts);
+    shards(&mut text, &facts.shards);
+    text.out
+}
+
+struct Text {
+    out: String,
+    sections: Sections,
+}
+
+impl Text {
+    /// Begins a section if it is asked for.
+    fn section(&mut self, name: &str, title: &str) -> bool {
+        if !self.sections.has(name) {
+            return false;
+        }
+        if !self.out.is_empty() {
+            self.out.push_str("\r\n");
+        }
+        let _ = write!(self.out, "# {title}\r\n");
+        true
+    }
+
+    /// One line; a line end in a value would end it early.
+    fn field(&mut self, name: impl Display, value: impl Display) {
+        let _ = write!(self.out, "{name}:");
+        let start = self.out.len();
+        let _ = write!(self.out, "{value}");
+        if self.out[start..].contains(|char: char| char.is_control()) {
+            let clean = self.out[start..].replace(|char: char| char.is_control(), " ");
+            self.out.replace_range(start.., &clean);
+        }
+        self.out.push_str("\r\n");
+    }
+
+    /// Bytes, and the same for people.
+    fn bytes(&mut self, name: &str, bytes: u64) {
+        self.field(name, bytes);
+        self.field(format_args!("{name}_human"), human(bytes));
+    }
+}
+
+fn server(text: &mut Text, facts: &InfoFacts) {
+    if !text.section("server", "Server") {
+        return;
+    }
+    let server = &facts.server;
+    text.field("redis_version", REDIS_VERSION);
+    text.field("redis_git_sha1", &server.git_sha1);
+    text.field("redis_mode", "standalone");
+    text.field("rusty_lsm_version", &server.version);
+    text.field("os", &server.os);
+    text.field("arch_bits", usize::BITS);
+    text.field("multiplexing_api", "io_uring");
+    text.field("process_id", server.process_id);
+    text.field("run_id", &server.run_id);
+    text.field("tcp_port", server.tcp_port);
+    text.field("server_time_usec", server.now_us);
+    text.field("uptime_in_seconds", server.uptime_s);
+    text.field("uptime_in_days", server.uptime_s / 86_400);
+    text.field("executable", &server.executable);
+    text.field("config_file", &server.config_file);
+    text.field("io_threads_active", 0);
+}
+
+fn clients(text: &mut Text, clients: &Clients) {
+    if !text.section("clients", "Clients") {
+        return;
+    }
+    text.field("connected_clients", clients.connected);
+    text.field("maxclients", clients.max);
+    text.field("client_recent_max_input_buffer", clients.recent_max_input_bytes);
+    text.field("client_recent_max_output_buffer", clients.recent_max_output_bytes);
+    text.field("blocked_clients", 0);
+}
+
+fn memory(text: &mut Text, memory: &Memory) {
+    if !text.section("memory", "Memory") {
+        return;
+    }
+    text.bytes("used_memory", memory.used);
+    text.bytes("used_memory_rss", memory.rss);
+    text.bytes("used_memory_peak", memory.peak);
+    text.field("used_memory_dataset", memory.dataset);
+    text.field("allocator_allocated", memory.allocated);
+    text.field("allocator_active", memory.active);
+    text.field("allocator_resident", memory.resident);
+    text.bytes("total_system_memory", memory.system);
+    text.bytes("maxmemory", memory.max);
+    text.field("maxmemory_policy", "noeviction");
+    text.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(memory.rss, memory.used)));
+    text.field("mem_allocator", "jemalloc");
+}
+
+fn persistence(text: &mut Text, facts: &InfoFacts) {
+    if !text.section("persistence", "Persistence") {
+        return;
+    }
+    let persistence = &facts.persistence;
+    let status = |ok| if ok { "ok" } else { "err" };
+    text.field("loading", u8::from(persistence.loading));
+    text.field("async_loading", 0);
+    text.field("rdb_changes_since_last_save", persistence.changes_since_flush);
+    text.field("rdb_bgsave_in_progress", u8::from(persistence.flush_in_progress));
+    text.field("rdb_last_save_time", persistence.last_flush_s);
+    text.field("rdb_last_bgsave_status", status(persistence.last_flush_ok));
+    text.field("aof_enabled", 1);
+    text.field("aof_rewrite_in_progress", 0);
+    text.field("aof_last_bgrewrite_status", "ok");
+    text.field("aof_last_write_status", status(persistence.last_write_ok));
+    text.field("aof_current_size", facts.lsm.wal_bytes);
+    text.field("aof_pending_bio_fsync", persistence.syncs_pending);
+    text.field("aof_delayed_fsync", persistence.syncs_delayed);
+}
+
+fn stats(text: &mut Text, stats: &Stats) {
+    if !text.section("stats", "Stats") {
+        return;
+    }
+    text.field("total_connections_received", stats.connections_received);
+    text.field("total_commands_processed", stats.commands_processed);
+    text.field("instantaneous_ops_per_sec", stats.ops_per_s);
+    text.field("total_net_input_bytes", stats.net_input_bytes);
+    text.field("total_net_output_bytes", stats.net_output_bytes);
+    text.field("instantaneous_input_kbps", format_args!("{:.2}", stats.input_kib_per_s));
+    text.field("instantaneous_output_kbps", format_args!("{:.2}", stats.output_kib_per_s));
+    text.field("rejected_connections", stats.rejected_connections);
+    for name in ["sync_full", "sync_partial_ok", "sync_partial_err"] {
+        text.field(name, 0);
+    }
+    text.field("expired_keys", stats.expired_keys);
+    text.field("evicted_keys", 0);
+    text.field("keyspace_hits", stats.keyspace_hits);
+    text.field("keyspace_misses", stats.keyspace_misses);
+    text.field("pubsub_channels", 0);
+    text.field("pubsub_patterns", 0);
+    text.field("total_error_replies", stats.error_replies);
+    text.field("protocol_errors", stats.protocol_errors);
+}
+
+fn replication(text: &mut Text) {
+    if text.section("replication", "Replication") {
+        text.field("role", "master");
+        text.field("connected_slaves", 0);
+        text.field("master_repl_offset", 0);
+        text.field("repl_backlog_active", 0);
+    }
+}
+
+fn lsm(text: &mut Text, facts: &InfoFacts) {
+    if !text.section("lsm", "LSM") {
+        return;
+    }
+    let lsm = &facts.lsm;
+    text.field("sync", &lsm.sync);
+    text.field("flushdb", &lsm.flushdb);
+    text.field("shards", facts.shards.len());
+    text.field("keys_estimated", u8::from(facts.keyspace.keys_estimated));
+    text.field("memtables_sealed", lsm.memtables_sealed);
+    text.field("tables", lsm.tables);
+    text.field("level_tables", list(&lsm.level_tables));
+    text.field("level_bytes", list(&lsm.level_bytes));
+    text.field(
+        "cache_hit_ratio",
+        format_args!("{:.4}", ratio(lsm.cache_hits, lsm.cache_hits + lsm.cache_misses)),
+    );
+    text.field(
+        "wal_operations_per_write",
+        format_args!("{:.2}", ratio(lsm.wal_operations, lsm.wal_writes)),
+    );
+    let counters = [
+        ("memtable_bytes", lsm.memtable_bytes),
+        ("cache_bytes", lsm.cache_bytes),
+        ("cache_capacity_bytes", lsm.cache_capacity_bytes),
+        ("cache_hits", lsm.cache_hits),
+        ("cache_misses", lsm.cache_misses),
+        ("filter_useful", lsm.filter_useful),
+        ("filter_false", lsm.filter_false),
+        ("wal_bytes", lsm.wal_bytes),
+        ("wal_written_bytes", lsm.wal_written_bytes),
+        ("wal_writes", lsm.wal_writes),
+        ("wal_operations", lsm.wal_operations),
+        ("flushed_bytes", lsm.flushed_bytes),
+        ("compacted_bytes", lsm.compacted_bytes),
+        ("compactions", lsm.compactions),
+        ("compaction_pending_bytes", lsm.compaction_pending_bytes),
+        ("write_stalls", lsm.stalls),
+        ("write_stall_usec", lsm.stall_us),
+        ("read_only_shards", lsm.read_only_shards),
+        ("read_errors", lsm.read_errors),
+        ("watchdog_interrupts", lsm.watchdog_interrupts),
+    ];
+    for (name, value) in counters {
+        text.field(name, value);
+    }
+}
+
+fn shards(text: &mut Text, shards: &[Shard]) {
+    if !text.section("shards", "Shards") {
+        return;
+    }
+    for (index, shard) in shards.iter().enumerate() {
+        let state = if shard.read_only.is_empty() { "ok" } else { "read-only" };
+        text.field(
+            format_args!("shard{index}"),
+            format_args!(
+                "core={},state={state},keys={},memtable_bytes={},tables={},bytes={},connections={},commands={}",
+                shard.core,
+                shard.keys,
+                shard.memtable_bytes,
+                shard.tables,
+                shard.bytes,
+                shard.connections,
+                shard.commands
+            ),
+        );
+        if !shard.read_only.is_empty() {
+            text.field(format_args!("shard{index}_read_only"), &shard.read_only);
+        }
+    }
+}
+
+/// 0 where there is nothing to compare.
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+pub(super) fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// Two decimals of the largest unit that fits, as Redis writes it: `1.46M`.
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn human(bytes: u64) -> String {
+    const UNITS: [char; 5] = ['K', 'M', 'G', 'T', 'P'];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = UNITS[0];
+    for next in &UNITS[1..] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = *next;
+    }
+    format!("{value:.2}{unit}")
+}
+
+/// `[2, 1, 0]`
+pub(super) fn list(numbers: &[u64]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u64::to_string).collect();
+    format!("[{}]", numbers.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names<'a>(names: &'a [&'a str]) -> Sections {
+        Sections::named(names.iter().map(|name| name.as_bytes()))
+    }
+
+    #[test]
+    fn sections_are_chosen_by_name_in_any_case() {
+        assert_eq!(names(&[]), Sections::ALL);
+        assert_eq!(names(&["ALL"]), Sections::ALL);
+        assert_eq!(names(&["nosuch"]), Sections(0));
+        let two = names(&["Replication", "nosuch", "CPU"]);
+        let text = render(&InfoFacts::default(), two);
+        assert!(
+            text.starts_with("# Replication\r\nrole:master\r\nconnected_slaves:0\r\n"),
+            "{text}"
+        );
+        assert!(text.contains("\r\n\r\n# CPU\r\nused_cpu_sys:0.000000\r\n"), "{text}");
+        assert_eq!(text.matches("# ").count(), 2);
+        assert_eq!(render(&InfoFacts::default(), names(&["nosuch"])), "");
+    }
+
+    /// The fields that redis-cli --stat, redis_exporter, RedisInsight, ioredis and HAProxy read.
+    #[test]
+    fn fields_that_tools_read_are_there() {
+        let facts = InfoFacts {
+            keyspace: Keyspace { keys: 5, ..Keyspace::default() },
+            shards: vec![Shard { read_only: "EIO\r\nrole:slave".into(), ..Shard::default() }],
+            ..InfoFacts::default()
+        };
+        let text = render(&facts, Sections::ALL);
+        for name in [
+            "redis_version:7.4.0",
+            "redis_mode:standalone",
+            "os:",
+            "process_id:",
+            "run_id:",
+            "tcp_port:",
+            "uptime_in_seconds:",
+            "uptime_in_days:",
+            "connected_clients:",
+            "blocked_clients:",
+            "maxclients:",
+            "client_recent_max_input_buffer:",
+            "client_recent_max_output_buffer:",
+            "used_memory:",
+            "used_memory_rss:",
+            "used_memory_peak:",
+            "used_memory_dataset:",
+            "used_memory_human:0B",
+            "maxmemory:",
+            "maxmemory_policy:noeviction",
+            "mem_fragmentation_ratio:",
+            "allocator_allocated:",
+            "allocator_active:",
+            "allocator_resident:",
+            "total_system_memory:",
+            "loading:0",
+            "async_loading:0",
+            "rdb_changes_since_last_save:",
+            "rdb_bgsave_in_progress:0",
+            "rdb_last_save_time:",
+            "rdb_last_bgsave_status:",
+            "aof_enabled:1",
+            "aof_last_write_status:",
+            "aof_pending_bio_fsync:",
+            "aof_delayed_fsync:",
+            "total_connections_received:",
+            "total_commands_processed:",
+            "instantaneous_ops_per_sec:",
+            "instantaneous_input_kbps:",
+            "instantaneous_output_kbps:",
+            "total_net_input_bytes:",
+            "total_net_output_bytes:",
+            "rejected_connections:",
+            "expired_keys:",
+            "evicted_keys:",
+            "keyspace_hits:",
+            "keyspace_misses:",
+            "total_error_replies:",
+            "pubsub_channels:",
+            "sync_full:",
+            "sync_partial_ok:",
+            "sync_partial_err:",
+            "used_cpu_sys:",
+            "used_cpu_user:",
+            "cluster_enabled:0",
+            "role:master",
+            "connected_slaves:0",
+            "master_repl_offset:",
+            "db0:keys=5,expires=0,avg_ttl=0",
+            "keys_estimated:0",
+            "shard0:core=0,state=read-only,keys=0",
+        ] {
+            assert!(text.contains(&format!("\r\n{name}")), "{name} is missing");
+        }
+        assert!(!text.contains("\nrole:slave"), "a value cannot begin a line");
+        assert!(text.ends_with("\r\n"));
+    }
+
+    #[test]
+    fn bytes_for_people() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.00K"),
+            (1_535_272, "1.46M"),
+            (25_276_502_016, "23.54G"),
+        ] {
+            assert_eq!(human(bytes), text);
+        }
+    }
+}

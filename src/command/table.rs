@@ -1,0 +1,306 @@
+//! The one command table: COMMAND, help, routing, arity and tests come from it. The entries are in `specs`.
+
+use super::Flow;
+use super::error::CommandError;
+use super::specs::TABLE;
+use crate::resp::{Args, writer};
+
+/// Which command, for a `match` without strings. Subcommands have their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandId {
+    Get,
+    Set,
+    Del,
+    Exists,
+    Mget,
+    Mset,
+    Ping,
+    Echo,
+    Select,
+    Hello,
+    Quit,
+    Reset,
+    Client,
+    ClientGetname,
+    ClientHelp,
+    ClientId,
+    ClientInfo,
+    ClientSetinfo,
+    ClientSetname,
+    Command,
+    CommandCount,
+    CommandDocs,
+    CommandGetkeys,
+    CommandHelp,
+    CommandInfo,
+    CommandList,
+    Config,
+    ConfigGet,
+    ConfigHelp,
+    Time,
+    Info,
+    Dbsize,
+    Flushdb,
+    Flushall,
+    Stats,
+    Cluster,
+    Readonly,
+    Readwrite,
+}
+
+/// Who can answer a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The core that read it: [`super::run`].
+    Local,
+    /// The shards of its keys.
+    Keys,
+    /// All shards.
+    AllShards,
+    /// Nobody: only its subcommands can be run.
+    Container,
+}
+
+/// Properties of a command, in the order of Redis' reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flags(pub(super) u16);
+
+impl Flags {
+    pub const NONE: Self = Self(0);
+    pub const WRITE: Self = Self(1);
+    pub const READONLY: Self = Self(1 << 1);
+    pub const DENYOOM: Self = Self(1 << 2);
+    pub const ADMIN: Self = Self(1 << 3);
+    pub const NOSCRIPT: Self = Self(1 << 4);
+    pub const LOADING: Self = Self(1 << 5);
+    pub const STALE: Self = Self(1 << 6);
+    pub const FAST: Self = Self(1 << 7);
+    pub const NO_AUTH: Self = Self(1 << 8);
+    pub const ALLOW_BUSY: Self = Self(1 << 9);
+
+    const NAMES: [&'static str; 10] = [
+        "write",
+        "readonly",
+        "denyoom",
+        "admin",
+        "noscript",
+        "loading",
+        "stale",
+        "fast",
+        "no_auth",
+        "allow_busy",
+    ];
+
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` are set.
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES
+            .into_iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 >> bit & 1 == 1)
+            .map(|(_, name)| name)
+    }
+}
+
+/// Where the keys stand among the arguments. `last` counts from the end if negative (-1: the last argument).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keys {
+    pub first: i64,
+    pub last: i64,
+    pub step: i64,
+    /// What is done to a key, in Redis' words.
+    pub access: &'static [&'static str],
+}
+
+impl Keys {
+    pub const NONE: Self = Self { first: 0, last: 0, step: 0, access: &[] };
+}
+
+/// One argument, for COMMAND DOCS.
+#[derive(Debug, Clone, Copy)]
+pub struct ArgDoc {
+    pub name: &'static str,
+    pub kind: &'static str,
+    pub token: Option<&'static str>,
+    /// Redis' words: optional, multiple.
+    pub flags: &'static [&'static str],
+    /// Of a block or a choice.
+    pub inner: &'static [ArgDoc],
+}
+
+/// One command or subcommand.
+#[derive(Debug, Clone, Copy)]
+pub struct Spec {
+    /// In lower case; a subcommand's is `parent|name`.
+    pub name: &'static str,
+    pub id: CommandId,
+    pub place: Place,
+    /// Number of arguments with the name; negative: at least that many.
+    pub arity: i32,
+    pub flags: Flags,
+    pub keys: Keys,
+    /// Redis' ACL categories, without their `@`.
+    pub categories: &'static [&'static str],
+    /// Redis' tips for clients of a cluster.
+    pub tips: &'static [&'static str],
+    pub group: &'static str,
+    pub since: &'static str,
+    pub summary: &'static str,
+    pub complexity: &'static str,
+    pub args: &'static [ArgDoc],
+    pub subcommands: &'static [Spec],
+}
+
+impl Spec {
+    /// Whether this many arguments, the name included, are right.
+    pub fn takes(&self, args: usize) -> bool {
+        let wanted = self.arity.unsigned_abs() as usize;
+        if self.arity < 0 { args >= wanted } else { args == wanted }
+    }
+
+    /// Positions of the keys among `args` arguments.
+    pub fn key_positions(&self, args: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = i64::try_from(args).unwrap_or(i64::MAX);
+        let last = if self.keys.last < 0 { count + self.keys.last } else { self.keys.last };
+        let end = if self.keys.first == 0 { 0 } else { (last + 1).clamp(0, count) };
+        let step = usize::try_from(self.keys.step).unwrap_or(0).max(1);
+        let first = usize::try_from(self.keys.first).unwrap_or(0);
+        (first..usize::try_from(end).unwrap_or(0)).step_by(step)
+    }
+
+    pub fn is_write(&self) -> bool {
+        self.flags.has(Flags::WRITE)
+    }
+
+    /// The subcommand's own name, or the command's.
+    pub fn short_name(&self) -> &'static str {
+        self.name.split_once('|').map_or(self.name, |(_, name)| name)
+    }
+}
+
+/// Why a command is not run.
+#[derive(Debug, Clone, Copy)]
+pub enum Refusal {
+    /// The name is that of an HTTP line.
+    CrossProtocol,
+    Unknown,
+    UnknownSubcommand(&'static Spec),
+    Arity(&'static Spec),
+}
+
+impl Refusal {
+    /// Appends the error reply, if there is one.
+    #[cold]
+    pub fn write(self, args: Args<'_>, out: &mut Vec<u8>) -> Flow {
+        match self {
+            Self::CrossProtocol => return Flow::CloseSilently,
+            Self::Unknown => unknown(args, out),
+            Self::UnknownSubcommand(parent) => {
+                let after = format!("'. Try {} HELP.", parent.name.to_ascii_uppercase());
+                let sub = args.get(1).unwrap_or_default();
+                writer::error_quoting(out, "ERR unknown subcommand '", sub, &after);
+            }
+            Self::Arity(spec) => CommandError::Arity(spec.name).write(out),
+        }
+        Flow::Continue
+    }
+}
+
+/// `ERR unknown command 'X', with args beginning with: 'a' 'b' `, of the arguments at most `ERROR_ARG_BYTES`.
+fn unknown(args: Args<'_>, out: &mut Vec<u8>) {
+    let mut shown = String::from("', with args beginning with: ").into_bytes();
+    let before = shown.len();
+    for arg in args.iter().skip(1) {
+        let room = crate::limits::ERROR_ARG_BYTES.saturating_sub(shown.len() - before);
+        if room == 0 {
+            break;
+        }
+        shown.push(b'\'');
+        shown.extend(writer::shown(arg, room));
+        shown.extend_from_slice(b"' ");
+    }
+    out.extend_from_slice(b"-ERR unknown command '");
+    out.extend(writer::shown(args.get(0).unwrap_or_default(), crate::limits::ERROR_ARG_BYTES));
+    out.extend_from_slice(&shown);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The command called `name`, in any case.
+#[inline]
+pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
+    if name.len() > WORD_BYTES {
+        return TABLE.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name));
+    }
+    let word = fold(name);
+    let index = WORDS.iter().position(|known| *known == word)?;
+    TABLE.get(index).filter(|spec| spec.name.len() == name.len())
+}
+
+/// The command that `args` name, subcommand and arity checked.
+///
+/// # Errors
+/// As Redis: the name first, then the subcommand's, then the number of arguments.
+#[inline]
+pub fn resolve(args: Args<'_>) -> Result<&'static Spec, Refusal> {
+    let name = args.get(0).unwrap_or_default();
+    let Some(spec) = lookup(name) else {
+        return Err(if crate::resp::is_http(name) {
+            Refusal::CrossProtocol
+        } else {
+            Refusal::Unknown
+        });
+    };
+    let spec = match args.get(1) {
+        Some(sub) if !spec.subcommands.is_empty() => {
+            subcommand(spec, sub).ok_or(Refusal::UnknownSubcommand(spec))?
+        }
+        _ => spec,
+    };
+    if spec.takes(args.len()) { Ok(spec) } else { Err(Refusal::Arity(spec)) }
+}
+
+/// The subcommand of `parent` called `name`, in any case.
+pub fn subcommand(parent: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
+    parent.subcommands.iter().find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// All commands, without subcommands.
+pub fn all() -> &'static [Spec] {
+    TABLE
+}
+
+/// Names up to this length are compared as one word.
+const WORD_BYTES: usize = 8;
+
+/// A name of letters as one number, in lower case. Setting bit 5 of a byte gives a lower-case letter for letters only,
+/// so no other name is taken for one of letters; a name of fewer bytes has zeroes in front.
+const fn fold(name: &[u8]) -> u64 {
+    let mut word = 0;
+    let mut index = 0;
+    while index < name.len() && index < WORD_BYTES {
+        word = word << 8 | (name[index] | 0x20) as u64;
+        index += 1;
+    }
+    word
+}
+
+/// The folded names of `TABLE`, apart from it: a search touches three cache lines. 0 for names too long for a word.
+static WORDS: [u64; TABLE.len()] = {
+    let mut words = [0; TABLE.len()];
+    let mut index = 0;
+    while index < words.len() {
+        if TABLE[index].name.len() <= WORD_BYTES {
+            words[index] = fold(TABLE[index].name.as_bytes());
+        }
+        index += 1;
+    }
+    words
+};

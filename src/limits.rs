@@ -1,0 +1,83 @@
+//! Every bound of the server that is not an option, with its reason. Options are fields of `LsmConfig`.
+
+use std::time::Duration;
+
+/// Longest inline request, or count line without its end, in bytes (Redis' figure).
+pub const LINE_BYTES_MAX: usize = 64 << 10;
+/// Most arguments of one command. Redis allows 2^31 - 1: nothing real needs it, and each costs eight bytes before its data.
+pub const ARGS_MAX: u32 = 1 << 20;
+/// Argument slots reserved from a claimed count; more are added as arguments arrive.
+pub const ARG_SLOTS_RESERVED: usize = 1024;
+/// Slots and scratch bytes kept from one command to the next; a larger command gives its memory back.
+pub const PARSER_KEEP: usize = 4 << 10;
+/// Longest bulk string that any option may allow, in bytes (Redis' own limit).
+pub const BULK_BYTES_CAP: u32 = 512 << 20;
+/// What one request may hold above its longest bulk string, in bytes.
+pub const REQUEST_SLACK_BYTES: u32 = 1 << 20;
+
+/// Most arguments of one command before login (Redis' figure).
+pub const ARGS_BEFORE_AUTH_MAX: u32 = 10;
+/// Longest bulk string before login, in bytes (Redis' figure).
+pub const BULK_BYTES_BEFORE_AUTH_MAX: u32 = 16 << 10;
+/// Longest request before login, in bytes.
+pub const REQUEST_BYTES_BEFORE_AUTH_MAX: u32 = 1 << 20;
+/// Unread replies before login at which a connection is closed, in bytes (CVE-2025-21605).
+pub const OUTPUT_BYTES_BEFORE_AUTH_MAX: usize = 1 << 10;
+/// Time from accept to login, in all.
+pub const AUTH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Unread replies at which a connection is no longer read, in bytes.
+pub const OUTPUT_BYTES_STOP_READING: usize = 1 << 20;
+/// Unread replies at which a connection is closed, in bytes.
+pub const OUTPUT_BYTES_MAX: usize = 256 << 20;
+/// Time without progress of unread replies after which a connection is closed.
+pub const OUTPUT_STALL_MAX: Duration = Duration::from_secs(60);
+
+/// Replies in one response of another core, in bytes, and replies that one round of a connection expects from its own
+/// core's disk; one reply more than that. The rest of the commands follows when these have left.
+pub const RESPONSE_BYTES_MAX: usize = OUTPUT_BYTES_STOP_READING;
+
+/// Unparsed input held while a round of a connection is under way, in bytes; then its socket is not read.
+pub const INPUT_BYTES_HELD: usize = 256 << 10;
+/// Largest output buffer that a connection keeps for its next replies, in bytes.
+pub const OUTPUT_BUFFER_KEPT_BYTES: usize = 64 << 10;
+/// Messages of other cores handled in one pass.
+pub const MESSAGES_PER_PASS: usize = 256;
+/// Between two looks at all connections of a core.
+pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
+/// Connections that the kernel holds until they are accepted.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// Commands that one connection may run before the others get their turn.
+pub const COMMANDS_PER_TURN: usize = 1_000;
+/// Time that one connection may take before the others get their turn, in microseconds.
+pub const TURN_US: u64 = 500;
+
+/// Bytes of one argument, and of all arguments together, that an error text or a log line shows.
+pub const ERROR_ARG_BYTES: usize = 128;
+/// Longest error text, in bytes.
+pub const ERROR_BYTES_MAX: usize = 1 << 10;
+/// Longest name that a client may give itself or its library, in bytes.
+pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
+/// Longest glob pattern, in bytes. Matching costs at most pattern x text steps.
+pub const GLOB_BYTES_MAX: usize = 1 << 10;
+
+/// Most shards of one data directory.
+pub const SHARDS_MAX: u32 = 256;
+/// Largest format file of a data directory that is read, in bytes.
+pub const FORMAT_BYTES_MAX: u64 = 64 << 10;
+/// Largest configuration file that is read, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
+
+/// Descriptors kept from clients: WAL, tables, rings, log, and for each shard what flush and compaction hold.
+pub const DESCRIPTORS_RESERVED: u64 = 64;
+/// Descriptors reserved for each shard: open tables and segments.
+pub const DESCRIPTORS_PER_SHARD: u64 = 128;
+/// Locked memory that the rings need at least, in bytes.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
+
+const _: () = assert!(BULK_BYTES_CAP as u64 + (REQUEST_SLACK_BYTES as u64) < u32::MAX as u64);
+const _: () = assert!(BULK_BYTES_CAP as usize == shard::limits::VALUE_BYTES_CAP);
+const _: () = assert!(BULK_BYTES_BEFORE_AUTH_MAX < REQUEST_BYTES_BEFORE_AUTH_MAX);
+const _: () = assert!(OUTPUT_BYTES_STOP_READING < OUTPUT_BYTES_MAX);
+const _: () = assert!(ARG_SLOTS_RESERVED <= PARSER_KEEP);
