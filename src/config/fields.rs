@@ -1,0 +1,374 @@
+//! The table of settings. A new setting is a field of `LsmConfig`, a default, and an entry here.
+
+use std::str::FromStr;
+
+use shard::options::{CompactionStyle, SyncPolicy};
+
+use super::value::{parse_size, parse_time, show_size, show_time};
+use super::{FlushDb, LogFormat, LogLevel, LsmConfig};
+use crate::limits::SHARDS_MAX;
+
+/// One setting.
+pub(super) struct Field {
+    /// Key in the file, where a dot goes into a table; in upper case behind `RUSTY_LSM_`, the dot as `_`, the variable.
+    pub(super) name: &'static str,
+    /// What it is, its unit, and what a larger value costs.
+    pub(super) doc: &'static str,
+    /// What holds if it is not set.
+    pub(super) default: &'static str,
+    pub(super) set: fn(&mut LsmConfig, &str) -> Result<(), String>,
+    /// The value as TOML; `None`: derived at start.
+    pub(super) get: fn(&LsmConfig) -> Option<String>,
+}
+
+/// Other names for a setting.
+pub(super) const ALIASES: &[(&str, &str)] = &[
+    ("memtable_size", "memtable_capacity"),
+    ("appendfsync", "sync"),
+    ("maxmemory", "memory"),
+    ("dir", "data_dir"),
+];
+
+pub(super) static FIELDS: &[Field] = &[
+    Field {
+        name: "port",
+        doc: "TCP port of the Redis protocol.",
+        default: "8080",
+        set: |config, text| whole(text, 1, u16::MAX.into()).map(|port| config.port = port),
+        get: |config| Some(config.port.to_string()),
+    },
+    Field {
+        name: "bind",
+        doc: "Address to listen on. 0.0.0.0 is every IPv4 network of this machine: there is no password yet.",
+        default: "127.0.0.1",
+        set: |config, text| {
+            let bind = text.parse().map_err(|_| format!("'{text}' is not an IP address"))?;
+            config.bind = bind;
+            Ok(())
+        },
+        get: |config| Some(quoted(&config.bind.to_string())),
+    },
+    Field {
+        name: "data_dir",
+        doc: "Directory of all data. Made with mode 0700 if absent; belongs to one server at a time.",
+        default: "./db_data",
+        set: |config, text| {
+            if text.is_empty() {
+                return Err("it is empty".into());
+            }
+            config.data_dir = text.into();
+            Ok(())
+        },
+        get: |config| Some(quoted(&config.data_dir.to_string_lossy())),
+    },
+    Field {
+        name: "shards",
+        doc: "LSM trees, each on a core of its own. Fixed when the data directory is made.",
+        default: "one per core that the process may use, or what the data directory has",
+        set: |config, text| {
+            whole(text, 1, SHARDS_MAX.into()).map(|shards| config.shards = Some(shards))
+        },
+        get: |config| config.shards.map(|shards| shards.to_string()),
+    },
+    Field {
+        name: "sync",
+        doc: "When a write is acknowledged. always: once it is on disk. everysec: at once, on disk within a second.\n\
+              no: at once, on disk when the kernel likes.",
+        default: "always",
+        set: |config, text| {
+            config.sync = choice(
+                text,
+                &[
+                    ("always", SyncPolicy::Always),
+                    ("everysec", SyncPolicy::EverySecond),
+                    ("no", SyncPolicy::Never),
+                ],
+            )?;
+            Ok(())
+        },
+        get: |config| {
+            Some(quoted(match config.sync {
+                SyncPolicy::Always => "always",
+                SyncPolicy::EverySecond => "everysec",
+                SyncPolicy::Never => "no",
+            }))
+        },
+    },
+    Field {
+        name: "memory",
+        doc: "Memory of the whole process, in bytes. All buffers, memtables and caches are cut from it.",
+        default: "half of the container's limit, or else a quarter of the machine's memory",
+        set: |config, text| parse_size(text).map(|bytes| config.memory = Some(bytes)),
+        get: |config| config.memory.map(size),
+    },
+    Field {
+        name: "memtable_capacity",
+        doc: "Writes gathered before a flush, in bytes, all shards together. Larger: fewer and larger flushes, longer\n\
+              recovery, more memory. Flag: --memtable-size.",
+        default: "64MB, or an eighth of the memory if that is less",
+        set: |config, text| parse_size(text).map(|bytes| config.memtable_capacity = Some(bytes)),
+        get: |config| config.memtable_capacity.map(size),
+    },
+    Field {
+        name: "block_size",
+        doc: "Data block before compression, in bytes, 1KB to 64KB. Larger: smaller index, better compression, more\n\
+              bytes per read.",
+        default: "4KB",
+        set: |config, text| {
+            config.block_size = size_between(text, 1 << 10, 64 << 10)?;
+            Ok(())
+        },
+        get: |config| Some(size(config.block_size)),
+    },
+    Field {
+        name: "block_cache_capacity",
+        doc: "Cached data blocks, in bytes, all shards together. Larger: fewer reads from disk.",
+        default: "what the other parts leave of the memory",
+        set: |config, text| parse_size(text).map(|bytes| config.block_cache_capacity = Some(bytes)),
+        get: |config| config.block_cache_capacity.map(size),
+    },
+    Field {
+        name: "compression",
+        doc: "Snappy, for blocks where it pays.",
+        default: "true",
+        set: |config, text| {
+            config.compression = choice(text, &[("true", true), ("false", false)])?;
+            Ok(())
+        },
+        get: |config| Some(config.compression.to_string()),
+    },
+    Field {
+        name: "filter_bits_per_key",
+        doc: "Filter memory per key, in bits, 0 (none) to 32. Larger: fewer needless reads of absent keys.",
+        default: "10",
+        set: |config, text| whole(text, 0, 32).map(|bits| config.filter_bits_per_key = bits),
+        get: |config| Some(config.filter_bits_per_key.to_string()),
+    },
+    Field {
+        name: "table_size",
+        doc: "Size at which a table is cut, in bytes, 1MB to 1GB. Larger: fewer files, longer compactions.",
+        default: "16MB",
+        set: |config, text| {
+            config.table_size = size_between(text, 1 << 20, 1 << 30)?;
+            Ok(())
+        },
+        get: |config| Some(size(config.table_size)),
+    },
+    Field {
+        name: "compaction_style",
+        doc: "leveled: least space and fewest reads. size-tiered: least writing.",
+        default: "leveled",
+        set: |config, text| {
+            let styles = [
+                ("leveled", CompactionStyle::Leveled),
+                ("size-tiered", CompactionStyle::SizeTiered),
+            ];
+            config.compaction_style = choice(text, &styles)?;
+            Ok(())
+        },
+        get: |config| {
+            Some(quoted(match config.compaction_style {
+                CompactionStyle::Leveled => "leveled",
+                CompactionStyle::SizeTiered => "size-tiered",
+            }))
+        },
+    },
+    Field {
+        name: "wal_segment_size",
+        doc: "One segment of the write-ahead log, in bytes, 1MB to 1GB. Larger: fewer files, more written in advance.",
+        default: "16MB",
+        set: |config, text| {
+            config.wal_segment_size = size_between(text, 1 << 20, 1 << 30)?;
+            Ok(())
+        },
+        get: |config| Some(size(config.wal_segment_size)),
+    },
+    Field {
+        name: "wal_capacity",
+        doc: "Write-ahead log of one shard at which it is flushed even if its memtable is not full, in bytes.\n\
+              Larger: fewer flushes of small writes, longer recovery.",
+        default: "256MB",
+        set: |config, text| {
+            config.wal_capacity = size_between(text, 2 << 20, 1 << 40)?;
+            Ok(())
+        },
+        get: |config| Some(size(config.wal_capacity)),
+    },
+    Field {
+        name: "flushdb",
+        doc: "What FLUSHDB does. memtable: writes the memtables to disk, erases nothing. erase: erases all keys.",
+        default: "memtable",
+        set: |config, text| {
+            config.flushdb =
+                choice(text, &[("memtable", FlushDb::Memtable), ("erase", FlushDb::Erase)])?;
+            Ok(())
+        },
+        get: |config| {
+            Some(quoted(match config.flushdb {
+                FlushDb::Memtable => "memtable",
+                FlushDb::Erase => "erase",
+            }))
+        },
+    },
+    Field {
+        name: "maxclients",
+        doc: "Connections at a time. Lowered at start if the process may not open that many files.",
+        default: "10000",
+        set: |config, text| whole(text, 1, 1_000_000).map(|clients| config.maxclients = clients),
+        get: |config| Some(config.maxclients.to_string()),
+    },
+    Field {
+        name: "timeout",
+        doc: "Time after which an idle connection is closed, as 90s or 5m; 0: never.",
+        default: "0",
+        set: |config, text| parse_time(text).map(|time| config.timeout = time),
+        get: |config| Some(quoted(&show_time(config.timeout))),
+    },
+    Field {
+        name: "tcp_keepalive",
+        doc: "Silence after which a connection is asked whether it still lives, as 60s; 0: off.",
+        default: "60s",
+        set: |config, text| parse_time(text).map(|time| config.tcp_keepalive = time),
+        get: |config| Some(quoted(&show_time(config.tcp_keepalive))),
+    },
+    Field {
+        name: "proto_max_bulk_len",
+        doc: "Longest value, in bytes, up to 512MB. Larger: one client can make the server hold more.",
+        default: "64MB, or a sixteenth of the memory if that is less",
+        set: |config, text| {
+            config.proto_max_bulk_len =
+                Some(size_between(text, 64 << 10, crate::limits::BULK_BYTES_CAP.into())?);
+            Ok(())
+        },
+        get: |config| config.proto_max_bulk_len.map(size),
+    },
+    Field {
+        name: "log_format",
+        doc: "text: for people. json: one object per line.",
+        default: "text",
+        set: |config, text| {
+            config.log_format =
+                choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)])?;
+            Ok(())
+        },
+        get: |config| {
+            Some(quoted(match config.log_format {
+                LogFormat::Text => "text",
+                LogFormat::Json => "json",
+            }))
+        },
+    },
+    Field {
+        name: "log_level",
+        doc: "error, warn, info, debug or trace.",
+        default: "info",
+        set: |config, text| {
+            config.log_level = choice(text, &LEVELS)?;
+            Ok(())
+        },
+        get: |config| {
+            LEVELS
+                .iter()
+                .find(|(_, level)| *level == config.log_level)
+                .map(|(name, _)| quoted(name))
+        },
+    },
+    Field {
+        name: "compaction_thresholds.l0_compact_tables",
+        doc: "Tables in level 0 that start a compaction. Larger: fewer and larger merges, slower reads.",
+        default: "4",
+        set: |config, text| {
+            whole(text, 1, 1_000)
+                .map(|tables| config.compaction_thresholds.l0_compact_tables = tables)
+        },
+        get: |config| Some(config.compaction_thresholds.l0_compact_tables.to_string()),
+    },
+    Field {
+        name: "compaction_thresholds.l0_slow_tables",
+        doc: "Tables in level 0 from which writes are slowed, in proportion.",
+        default: "12",
+        set: |config, text| {
+            whole(text, 1, 1_000).map(|tables| config.compaction_thresholds.l0_slow_tables = tables)
+        },
+        get: |config| Some(config.compaction_thresholds.l0_slow_tables.to_string()),
+    },
+    Field {
+        name: "compaction_thresholds.l0_stop_tables",
+        doc: "Tables in level 0 at which writes wait.",
+        default: "24",
+        set: |config, text| {
+            whole(text, 1, 1_000).map(|tables| config.compaction_thresholds.l0_stop_tables = tables)
+        },
+        get: |config| Some(config.compaction_thresholds.l0_stop_tables.to_string()),
+    },
+    Field {
+        name: "compaction_thresholds.level_base_bytes",
+        doc: "Target of level 1 of one shard, in bytes. Larger: less writing above it, longer merges of level 0.",
+        default: "64MB",
+        set: |config, text| {
+            config.compaction_thresholds.level_base_bytes = size_between(text, 1 << 20, 1 << 40)?;
+            Ok(())
+        },
+        get: |config| Some(size(config.compaction_thresholds.level_base_bytes)),
+    },
+    Field {
+        name: "compaction_thresholds.level_ratio",
+        doc: "Target of a level over the one above it. Larger: fewer levels, more written per merge.",
+        default: "10",
+        set: |config, text| {
+            whole(text, 2, 100).map(|ratio| config.compaction_thresholds.level_ratio = ratio)
+        },
+        get: |config| Some(config.compaction_thresholds.level_ratio.to_string()),
+    },
+    Field {
+        name: "compaction_thresholds.tier_width",
+        doc: "size-tiered: tables of similar size that are merged together.",
+        default: "4",
+        set: |config, text| {
+            whole(text, 2, 100).map(|width| config.compaction_thresholds.tier_width = width)
+        },
+        get: |config| Some(config.compaction_thresholds.tier_width.to_string()),
+    },
+];
+
+const LEVELS: [(&str, LogLevel); 5] = [
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
+];
+
+/// A whole number from `least` to `most`.
+fn whole<T: FromStr + TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result<T, String> {
+    let number = text.parse::<u64>().ok().filter(|number| (least..=most).contains(number));
+    number
+        .and_then(|number| T::try_from(number).ok())
+        .ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
+}
+
+fn size_between(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    let bytes = parse_size(text)?;
+    if (least..=most).contains(&bytes) {
+        Ok(bytes)
+    } else {
+        Err(format!("'{text}' is not between {} and {}", show_size(least), show_size(most)))
+    }
+}
+
+fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
+    if let Some((_, value)) = choices.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+        return Ok(*value);
+    }
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    Err(format!("'{text}' is none of {}", names.join(", ")))
+}
+
+fn size(bytes: u64) -> String {
+    quoted(&show_size(bytes))
+}
+
+/// A TOML string.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

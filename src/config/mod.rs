@@ -1,0 +1,215 @@
+//! Settings: one struct, filled by defaults < TOML file < environment < flags.
+//!
+//! - `fields`: the one table of names, docs, parsers and printers. File keys, `RUSTY_LSM_*`, `--print-config` and
+//!   CONFIG GET come from it.
+//! - `load`: the layers, unknown names, `--print-config`.
+//! - `memory`: the one budget and its split.
+//! - `value`: sizes and times as text.
+
+mod fields;
+mod load;
+mod memory;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use load::{ENV_PREFIX, load};
+pub use memory::{HostMemory, MemoryPlan};
+use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
+pub use value::{parse_size, parse_time, show_size, show_time};
+
+/// What FLUSHDB does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FlushDb {
+    /// Writes the memtables to disk; erases nothing.
+    #[default]
+    Memtable,
+    /// Erases all keys, as in Redis.
+    Erase,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// From which importance on lines are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+/// Everything that can be set. Units, costs and defaults are told by the field table, for people too; `None` means
+/// "derived at start".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LsmConfig {
+    pub port: u16,
+    pub bind: IpAddr,
+    pub data_dir: PathBuf,
+    pub shards: Option<u32>,
+    pub sync: SyncPolicy,
+    /// Bytes, the whole process.
+    pub memory: Option<u64>,
+    /// Bytes, all shards together.
+    pub memtable_capacity: Option<u64>,
+    /// Bytes.
+    pub block_size: u64,
+    /// Bytes, all shards together.
+    pub block_cache_capacity: Option<u64>,
+    pub compression: bool,
+    pub filter_bits_per_key: u64,
+    /// Bytes.
+    pub table_size: u64,
+    pub compaction_style: CompactionStyle,
+    pub compaction_thresholds: CompactionThresholds,
+    /// Bytes.
+    pub wal_segment_size: u64,
+    /// Bytes, one shard.
+    pub wal_capacity: u64,
+    pub flushdb: FlushDb,
+    pub maxclients: u32,
+    /// Zero: never.
+    pub timeout: Duration,
+    /// Zero: off.
+    pub tcp_keepalive: Duration,
+    /// Bytes.
+    pub proto_max_bulk_len: Option<u64>,
+    pub log_format: LogFormat,
+    pub log_level: LogLevel,
+}
+
+impl Default for LsmConfig {
+    fn default() -> Self {
+        Self {
+            port: 8080,
+            bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            data_dir: "./db_data".into(),
+            shards: None,
+            sync: SyncPolicy::Always,
+            memory: None,
+            memtable_capacity: None,
+            block_size: 4 << 10,
+            block_cache_capacity: None,
+            compression: true,
+            filter_bits_per_key: 10,
+            table_size: 16 << 20,
+            compaction_style: CompactionStyle::Leveled,
+            compaction_thresholds: CompactionThresholds::default(),
+            wal_segment_size: 16 << 20,
+            wal_capacity: 256 << 20,
+            flushdb: FlushDb::Memtable,
+            maxclients: 10_000,
+            timeout: Duration::ZERO,
+            tcp_keepalive: Duration::from_secs(60),
+            proto_max_bulk_len: None,
+            log_format: LogFormat::Text,
+            log_level: LogLevel::Info,
+        }
+    }
+}
+
+/// Where a setting came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    File(PathBuf),
+    /// The variable's name.
+    Environment(String),
+    /// The flag, with its dashes.
+    Flag(String),
+    /// Derived or default.
+    Start,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "the environment variable {name}"),
+            Self::Flag(flag) => f.write_str(flag),
+            Self::Start => f.write_str("the settings as a whole"),
+        }
+    }
+}
+
+/// A setting that cannot be used: what, where, limit, remedy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    source: Source,
+    text: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.source, self.text)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    fn new(source: &Source, text: impl Into<String>) -> Self {
+        Self { source: source.clone(), text: text.into() }
+    }
+
+    /// Of a setting that does not fit with the others, or with the machine.
+    fn whole(field: &str, value: impl fmt::Display, problem: impl fmt::Display) -> Self {
+        Self { source: Source::Start, text: format!("{field} = {value}: {problem}") }
+    }
+
+    /// Whether the command line is wrong, rather than the configuration.
+    pub fn is_usage(&self) -> bool {
+        matches!(self.source, Source::Flag(_))
+    }
+}
+
+impl LsmConfig {
+    /// Names and values for CONFIG GET: Redis' names first, as tools ask for them, then ours.
+    pub fn redis_settings(&self, plan: &MemoryPlan) -> Vec<(String, String)> {
+        let sync = match self.sync {
+            SyncPolicy::Always => "always",
+            SyncPolicy::EverySecond => "everysec",
+            SyncPolicy::Never => "no",
+        };
+        let dir = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
+        let redis = [
+            ("appendfsync", sync.to_owned()),
+            ("appendonly", "yes".into()),
+            ("bind", self.bind.to_string()),
+            ("databases", "1".into()),
+            ("dir", dir.display().to_string()),
+            ("maxclients", self.maxclients.to_string()),
+            ("maxmemory", plan.budget_bytes.to_string()),
+            ("maxmemory-policy", "noeviction".into()),
+            ("port", self.port.to_string()),
+            ("proto-max-bulk-len", plan.value_bytes_max.to_string()),
+            ("replica-priority", "100".into()),
+            ("requirepass", String::new()),
+            ("save", String::new()),
+            ("tcp-keepalive", self.tcp_keepalive.as_secs().to_string()),
+            ("timeout", self.timeout.as_secs().to_string()),
+        ];
+        let mut settings: Vec<(String, String)> =
+            redis.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        for field in fields::FIELDS {
+            let name = field.name.replace('_', "-");
+            if settings.iter().all(|(known, _)| *known != name) {
+                let value = (field.get)(self).unwrap_or_default();
+                settings.push((name, value.trim_matches('"').to_owned()));
+            }
+        }
+        settings
+    }
+}

@@ -1,0 +1,488 @@
+//! The data directory: who may use it, and what it says of itself.
+//!
+//! ```text
+//! LOCK          held with flock for the life of the process; its content is the holder's pid
+//! FORMAT        below; written once, when the directory is made
+//! shard-000/    one directory per shard, described in the crate `shard`
+//!
+//! FORMAT, little-endian:
+//!   magic     8  "RLSM-DIR"
+//!   version   4  of everything in the directory
+//!   directory 16 random; part of every file's identity
+//!   shards    4
+//!   ranges    4  then per range: first slot 2, shard 2; ascending, the first at slot 0
+//!   crc       4  CRC-32 (IEEE) of all before it
+//! ```
+//!
+//! # Invariants
+//! - Nothing is written into a directory that is not ours: not ours is one with files and no FORMAT.
+//! - FORMAT is whole or absent: tmp, sync, rename, sync of the directory.
+//! - The lock is taken before FORMAT is read.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use shard::coding::{Reader, crc32};
+
+use crate::error::ServerError;
+use crate::limits::FORMAT_BYTES_MAX;
+use crate::slots::{SLOTS, SlotRange, SlotTable};
+use crate::sys;
+
+const FORMAT: &str = "FORMAT";
+const FORMAT_TMP: &str = "FORMAT.tmp";
+const LOCK: &str = "LOCK";
+const MAGIC: &[u8; 8] = b"RLSM-DIR";
+/// Raised with every change of bytes in the directory.
+pub const VERSION: u32 = 1;
+/// What may lie in a directory that is to become ours: our own beginnings, and what a new file system holds.
+const HARMLESS: [&str; 3] = [LOCK, FORMAT_TMP, "lost+found"];
+
+/// What a data directory says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    /// Random, made with the directory.
+    pub directory: u128,
+    pub slots: SlotTable,
+}
+
+impl Format {
+    /// The bytes of the file FORMAT.
+    pub fn encode(&self) -> Vec<u8> {
+        let ranges = self.slots.ranges();
+        let mut out = MAGIC.to_vec();
+        out.extend_from_slice(&VERSION.to_le_bytes());
+        out.extend_from_slice(&self.directory.to_le_bytes());
+        out.extend_from_slice(&self.slots.shards().to_le_bytes());
+        let count =
+            u32::try_from(ranges.len()).unwrap_or_else(|_| unreachable!("at most one per slot"));
+        out.extend_from_slice(&count.to_le_bytes());
+        for range in ranges {
+            out.extend_from_slice(&range.first.to_le_bytes());
+            out.extend_from_slice(&range.shard.to_le_bytes());
+        }
+        let crc = crc32(&[], &[&out]);
+        out.extend_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads the bytes of the file at `path`.
+    ///
+    /// # Errors
+    /// `DataDir` for a foreign or newer one, `Damaged` for all else that is not exactly what was written.
+    pub fn decode(path: &Path, bytes: &[u8]) -> Result<Self, ServerError> {
+        let damaged = |what: String| ServerError::Damaged {
+            path: path.to_owned(),
+            what,
+            remedy: "restore it from a backup of this data directory".into(),
+        };
+        let refused = |what: String, remedy: &str| ServerError::DataDir {
+            path: path.parent().unwrap_or(path).to_owned(),
+            what,
+            remedy: remedy.into(),
+        };
+        let mut reader = Reader::new(bytes);
+        if reader.array() != Some(*MAGIC) {
+            let remedy = "name another --data-dir, or remove that file if it is not needed";
+            return Err(refused(format!("its file {FORMAT} is not ours"), remedy));
+        }
+        let version = reader.u32().ok_or_else(|| damaged("it is too short".into()))?;
+        if version > VERSION {
+            let remedy = "start it with that release";
+            return Err(refused(
+                format!(
+                    "it has format {version}, made by a newer release; this one reads up to {VERSION}"
+                ),
+                remedy,
+            ));
+        }
+        let Some((body, crc)) = bytes.split_last_chunk() else {
+            return Err(damaged("it is too short".into()));
+        };
+        if crc32(&[], &[body]) != u32::from_le_bytes(*crc) {
+            return Err(damaged("its checksum does not match".into()));
+        }
+        if version != VERSION {
+            return Err(damaged(format!("there is no format {version}")));
+        }
+        Self::decode_body(&mut reader).map_err(damaged)
+    }
+
+    /// What follows the version; the checksum, known to be right, ends it.
+    fn decode_body(reader: &mut Reader<'_>) -> Result<Self, String> {
+        let short = || "it is too short".to_owned();
+        let directory = reader.array().map(u128::from_le_bytes).ok_or_else(short)?;
+        let shards = reader.u32().ok_or_else(short)?;
+        let count = reader.u32().ok_or_else(short)?;
+        if count > u32::from(SLOTS) || reader.remaining() != 4 * count as usize + 4 {
+            return Err(format!("{count} slot ranges do not fit its length"));
+        }
+        let mut ranges = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            let first = reader.array().map(u16::from_le_bytes).ok_or_else(short)?;
+            let shard = reader.array().map(u16::from_le_bytes).ok_or_else(short)?;
+            ranges.push(SlotRange { first, shard });
+        }
+        Ok(Self { directory, slots: SlotTable::from_ranges(shards, &ranges)? })
+    }
+}
+
+/// How many shards are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shards {
+    /// By the user: another number in the directory is an error.
+    Asked(u32),
+    /// One per core: for a new directory. An old one keeps its own, as keys lie where its table says.
+    Default(u32),
+}
+
+/// A data directory that is ours and nobody else's while this value lives.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    format: Format,
+    /// Made by this call.
+    is_new: bool,
+    /// Keeps the lock.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the data directory at `path`, or makes it, and locks it. Blocking I/O: at start only, before any core runs.
+    ///
+    /// # Errors
+    /// `Locked`; `DataDir` for a foreign, unsafe or newer one and for another number of shards; `Damaged`; `Io`.
+    /// Nothing is changed then.
+    pub fn open(path: &Path, shards: Shards) -> Result<Self, ServerError> {
+        create(path)?;
+        check_owner(path)?;
+        let has_format =
+            path.join(FORMAT).try_exists().map_err(|e| ServerError::io("look for", path, e))?;
+        if !has_format {
+            check_empty(path)?;
+        }
+        let lock = lock(path)?;
+        let file = path.join(FORMAT);
+        let (format, is_new) = match read(&file)? {
+            Some(bytes) => (Format::decode(&file, &bytes)?, false),
+            None => (make(path, shards)?, true),
+        };
+        if let Shards::Asked(asked) = shards {
+            check_shards(path, asked, format.slots.shards())?;
+        }
+        Ok(Self { path: path.to_owned(), format, is_new, _lock: lock })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// Whether it was made by this start.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    pub fn shards(&self) -> u32 {
+        self.format.slots.shards()
+    }
+
+    /// Where shard `index` lives. The shard makes it.
+    pub fn shard_path(&self, index: u32) -> PathBuf {
+        self.path.join(format!("shard-{index:03}"))
+    }
+}
+
+/// Makes the directory (0700 whatever the umask) and its parents if it is absent.
+fn create(path: &Path) -> Result<(), ServerError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => return Ok(()),
+        Ok(_) => return Err(refuse(path, "it is not a directory", "name another --data-dir")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(ServerError::io("look at", path, error)),
+    }
+    let made = DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)));
+    made.map_err(|e| ServerError::io("create directory", path, e))?;
+    match path.canonicalize().ok().as_deref().and_then(Path::parent) {
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+fn check_owner(path: &Path) -> Result<(), ServerError> {
+    let metadata = fs::metadata(path).map_err(|e| ServerError::io("look at", path, e))?;
+    let user = sys::effective_user();
+    if metadata.uid() != user {
+        let what = format!("it belongs to user {}, this process is user {user}", metadata.uid());
+        return Err(refuse(path, &what, &format!("run as its owner, or: chown -R {user} it")));
+    }
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        let what = format!("others can write to it (mode {mode:o})");
+        return Err(refuse(path, &what, "make it private: chmod 700 it"));
+    }
+    Ok(())
+}
+
+fn check_empty(path: &Path) -> Result<(), ServerError> {
+    let entries = fs::read_dir(path).map_err(|e| ServerError::io("read directory", path, e))?;
+    for entry in entries {
+        let name = entry.map_err(|e| ServerError::io("read directory", path, e))?.file_name();
+        if !HARMLESS.iter().any(|harmless| name == *harmless) {
+            let what = format!(
+                "it holds other files ({}) and no {FORMAT}: it is not a data directory of ours",
+                name.display()
+            );
+            let remedy = format!("name an empty --data-dir, or restore its {FORMAT}");
+            return Err(refuse(path, &what, &remedy));
+        }
+    }
+    Ok(())
+}
+
+fn check_shards(path: &Path, asked: u32, stored: u32) -> Result<(), ServerError> {
+    if asked == stored {
+        return Ok(());
+    }
+    let what = format!("it was made with {stored} shards, not {asked}");
+    let remedy = format!(
+        "start it with --shards {stored}; changing the number needs `rusty-lsm reshard --shards {asked}`, \
+         which this release does not have yet"
+    );
+    Err(refuse(path, &what, &remedy))
+}
+
+fn lock(path: &Path) -> Result<File, ServerError> {
+    let name = path.join(LOCK);
+    let failed = |op, error| ServerError::io(op, &name, error);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(&name)
+        .map_err(|e| failed("open", e))?;
+    if !sys::try_lock(&file).map_err(|e| failed("lock", e))? {
+        // Only to tell whom to look for: the holder may just be writing it.
+        let mut text = String::new();
+        let _ = (&file).take(20).read_to_string(&mut text);
+        return Err(ServerError::Locked { path: path.to_owned(), pid: text.trim().parse().ok() });
+    }
+    file.set_len(0)
+        .and_then(|()| writeln!(file, "{}", std::process::id()))
+        .map_err(|e| failed("write", e))?;
+    Ok(file)
+}
+
+/// The bytes of FORMAT; `None` if it is absent.
+fn read(file: &Path) -> Result<Option<Vec<u8>>, ServerError> {
+    let open = match File::open(file) {
+        Ok(open) => open,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(ServerError::io("open", file, error)),
+    };
+    let mut bytes = Vec::new();
+    open.take(FORMAT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| ServerError::io("read", file, e))?;
+    Ok(Some(bytes))
+}
+
+/// Writes the FORMAT of a new directory.
+fn make(path: &Path, shards: Shards) -> Result<Format, ServerError> {
+    let (Shards::Asked(count) | Shards::Default(count)) = shards;
+    let format = Format { directory: random_id()?, slots: SlotTable::contiguous(count) };
+    let (tmp, name) = (path.join(FORMAT_TMP), path.join(FORMAT));
+    // Left by a start that was killed here.
+    match fs::remove_file(&tmp) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(ServerError::io("remove", &tmp, error));
+        }
+        _ => {}
+    }
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&tmp)?;
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(&format.encode())?;
+        file.sync_all()?;
+        fs::rename(&tmp, &name)
+    };
+    write().map_err(|e| ServerError::io("write", &name, e))?;
+    sync_dir(path)?;
+    Ok(format)
+}
+
+/// 128 random bits, not zero.
+fn random_id() -> Result<u128, ServerError> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0; 16];
+    File::open(source)
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .map_err(|e| ServerError::io("read", source, e))?;
+    Ok(u128::from_le_bytes(bytes).max(1))
+}
+
+fn sync_dir(path: &Path) -> Result<(), ServerError> {
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| ServerError::io("sync directory", path, e))
+}
+
+fn refuse(path: &Path, what: &str, remedy: &str) -> ServerError {
+    ServerError::DataDir { path: path.to_owned(), what: what.into(), remedy: remedy.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dir() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a").join("db");
+        (dir, path)
+    }
+
+    fn code_and_text(result: Result<DataDir, ServerError>) -> (u8, String) {
+        let error = result.map(|dir| dir.path).unwrap_err();
+        (error.exit_code(), error.to_string())
+    }
+
+    #[test]
+    fn a_new_directory_is_private_and_reads_back() {
+        let (_guard, path) = dir();
+        let made = DataDir::open(&path, Shards::Default(3)).unwrap();
+        assert!(made.is_new());
+        assert_eq!(made.shards(), 3);
+        assert_eq!(made.shard_path(2), path.join("shard-002"));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        for name in [FORMAT, LOCK] {
+            assert_eq!(fs::metadata(path.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
+        }
+        let format = made.format().clone();
+        drop(made);
+        let again = DataDir::open(&path, Shards::Default(8)).unwrap();
+        assert!(!again.is_new());
+        assert_eq!(again.format(), &format, "an old directory keeps its shards");
+        drop(again);
+        DataDir::open(&path, Shards::Asked(3)).unwrap();
+    }
+
+    #[test]
+    fn a_second_process_is_told_who_holds_it() {
+        let (_guard, path) = dir();
+        let first = DataDir::open(&path, Shards::Default(1)).unwrap();
+        let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
+        assert_eq!(code, 75);
+        assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
+        drop(first);
+        DataDir::open(&path, Shards::Default(1)).unwrap();
+    }
+
+    #[test]
+    fn another_number_of_shards_is_refused_with_both_ways_out() {
+        let (_guard, path) = dir();
+        drop(DataDir::open(&path, Shards::Asked(2)).unwrap());
+        let (code, text) = code_and_text(DataDir::open(&path, Shards::Asked(4)));
+        assert_eq!(code, 78);
+        for part in
+            ["made with 2 shards", "--shards 2", "rusty-lsm reshard --shards 4", "not have yet"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_ours_is_left_alone() {
+        let (_guard, path) = dir();
+        fs::create_dir_all(&path).unwrap();
+        fs::create_dir(path.join("lost+found")).unwrap();
+        fs::write(path.join("thesis.tex"), "x").unwrap();
+        let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
+        assert_eq!(code, 78);
+        assert!(text.contains("thesis.tex"), "{text}");
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 2, "nothing was written");
+        fs::remove_file(path.join("thesis.tex")).unwrap();
+        fs::write(path.join(FORMAT_TMP), "half").unwrap();
+        DataDir::open(&path, Shards::Default(1)).unwrap();
+
+        let file = path.join(FORMAT);
+        fs::write(&file, "something else").unwrap();
+        assert!(code_and_text(DataDir::open(&path, Shards::Default(1))).1.contains("not ours"));
+        let (_, text) = code_and_text(DataDir::open(&file, Shards::Default(1)));
+        assert!(text.contains("not a directory"), "{text}");
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_is_refused() {
+        let (_guard, path) = dir();
+        fs::create_dir_all(&path).unwrap();
+        for mode in [0o770, 0o707] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
+            assert_eq!(code, 78);
+            assert!(
+                text.contains(&format!("mode {mode:o}")) && text.contains("chmod 700"),
+                "{text}"
+            );
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        DataDir::open(&path, Shards::Default(1)).unwrap();
+    }
+
+    #[test]
+    fn every_cut_and_every_flipped_byte_is_refused() {
+        let format = Format { directory: 7 << 90 | 5, slots: SlotTable::contiguous(3) };
+        let bytes = format.encode();
+        let path = Path::new("d/FORMAT");
+        assert_eq!(Format::decode(path, &bytes).unwrap(), format);
+        for end in 0..bytes.len() {
+            assert!(Format::decode(path, &bytes[..end]).is_err(), "cut at {end}");
+        }
+        for index in 0..bytes.len() {
+            for bit in [1, 0x80] {
+                let mut bytes = bytes.clone();
+                bytes[index] ^= bit;
+                assert!(Format::decode(path, &bytes).is_err(), "bit {bit} of byte {index}");
+            }
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert!(Format::decode(path, &longer).is_err());
+    }
+
+    /// The bytes are a contract with every later release.
+    #[test]
+    fn the_bytes_are_pinned() {
+        let format = Format {
+            directory: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+            slots: SlotTable::contiguous(2),
+        };
+        assert_eq!(
+            format.encode().escape_ascii().to_string(),
+            "RLSM-DIR\\x01\\x00\\x00\\x00\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t\\n\\x0b\\x0c\\r\\x0e\\x0f\
+             \\x02\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00 \\x01\\x00yD%\\xfc"
+        );
+    }
+
+    #[test]
+    fn a_newer_format_is_named_as_such() {
+        let mut bytes = Format { directory: 1, slots: SlotTable::contiguous(1) }.encode();
+        bytes[8] = 9;
+        let error = Format::decode(Path::new("d/FORMAT"), &bytes).unwrap_err();
+        assert_eq!(error.exit_code(), 78);
+        assert!(error.to_string().contains("format 9, made by a newer release"), "{error}");
+    }
+}

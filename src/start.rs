@@ -1,0 +1,180 @@
+//! From settings to all that must hold before the first thread starts, in the order that a refusal costs least.
+
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::time::Instant;
+
+use crate::config::{FlushDb, HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan};
+use crate::error::ServerError;
+use crate::format::{DataDir, Shards};
+use crate::preflight::{self, Machine};
+use crate::runtime;
+use crate::server::{Server, Setup};
+use crate::sys;
+use crate::telemetry::Static;
+use shard::options::SyncPolicy;
+use shard::recovery::Recovery;
+
+/// A machine that was looked at and a data directory that is held.
+#[derive(Debug)]
+pub struct Prepared {
+    pub config: LsmConfig,
+    pub machine: Machine,
+    pub data_dir: DataDir,
+    pub plan: MemoryPlan,
+}
+
+/// Cores that this process may use.
+pub fn cores() -> u32 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(cores).unwrap_or(u32::MAX).min(crate::limits::SHARDS_MAX)
+}
+
+/// 1. Settings fit the machine's memory. 2. Kernel, ring, limits, port. 3. The data directory is ours, held, and of this
+///    number of shards. 4. It lies where data can be kept.
+///
+/// # Errors
+/// The first thing that is missing; nothing is changed but a data directory made.
+pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
+    let host = HostMemory::detect();
+    let wanted = config.shards.map_or_else(|| Shards::Default(cores()), Shards::Asked);
+    let (Shards::Asked(shards) | Shards::Default(shards)) = wanted;
+    config.derive(shards, &host)?;
+    let mut machine = preflight::machine(&config, shards)?;
+    let data_dir = DataDir::open(&config.data_dir, wanted)?;
+    machine.warnings.extend(preflight::data_dir(data_dir.path(), config.sync)?);
+    if data_dir.shards() != shards {
+        machine.warnings.push(format!(
+            "{} shards on {shards} cores: the data directory was made so; `rusty-lsm reshard` is not there yet",
+            data_dir.shards()
+        ));
+    }
+    let plan = config.derive(data_dir.shards(), &host)?;
+    Ok(Prepared { config, machine, data_dir, plan })
+}
+
+impl Prepared {
+    /// Listens at the configured address.
+    ///
+    /// # Errors
+    /// `Address`: it is in use, or not ours.
+    pub fn listen(&self) -> Result<TcpListener, ServerError> {
+        let address = (self.config.bind, self.config.port);
+        let failed = |error: std::io::Error| ServerError::Address {
+            what: format!("cannot listen on {}:{}: {error}", address.0, address.1),
+            remedy: "use another --port or --bind, or stop what uses it".into(),
+        };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        sys::tune_listener(&listener, self.config.tcp_keepalive).map_err(failed)?;
+        Ok(listener)
+    }
+
+    /// Starts the cores and opens the shards.
+    ///
+    /// # Errors
+    /// The first shard's or the runtime's error.
+    pub fn start(self, listener: Option<TcpListener>) -> Result<Server, ServerError> {
+        let Self { config, machine, data_dir, plan } = self;
+        let cpus = runtime::available_cpus().map_err(ServerError::Runtime)?;
+        let shards = data_dir.shards() as usize;
+        let port = listener.as_ref().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+        let setup = Setup {
+            // More shards than cores share them: the directory decides the number.
+            cpus: cpus.iter().copied().cycle().take(shards).collect(),
+            options: config.shard_options(&plan),
+            listener,
+            clients_max: machine.maxclients as usize,
+            bulk_bytes_max: u32::try_from(plan.value_bytes_max).unwrap_or(u32::MAX),
+            flushdb_erases: config.flushdb == FlushDb::Erase,
+            settings: config.redis_settings(&plan),
+            telemetry: Static {
+                started: Instant::now(),
+                kernel: machine.kernel,
+                run_id: format!(
+                    "{:040x}",
+                    data_dir.format().directory ^ u128::from(sys::wall_us())
+                ),
+                port,
+                config_file: String::new(),
+                memory_budget_bytes: plan.budget_bytes,
+                system_memory_bytes: HostMemory::detect().bytes,
+                sync: match config.sync {
+                    SyncPolicy::Always => "always",
+                    SyncPolicy::EverySecond => "everysec",
+                    SyncPolicy::Never => "no",
+                },
+                flushdb: if config.flushdb == FlushDb::Erase { "erase" } else { "memtable" },
+            },
+        };
+        Server::start(setup, data_dir)
+    }
+
+    /// What is known before recovery, a line each.
+    pub fn banner(&self) -> String {
+        let sync = match self.config.sync {
+            SyncPolicy::Always => "always: a write is acknowledged once it is on disk",
+            SyncPolicy::EverySecond => "everysec: a power cut may take the last second",
+            SyncPolicy::Never => "no: a power cut may take what the kernel had not written",
+        };
+        let origin = if self.data_dir.is_new() { "new" } else { "found" };
+        let mut out = String::new();
+        // A String takes every write.
+        let _ =
+            writeln!(out, "rusty-lsm {}, Linux {}", env!("CARGO_PKG_VERSION"), self.machine.kernel);
+        let _ = writeln!(
+            out,
+            "  data    {} ({origin}), {} shards, {} cores",
+            self.data_dir.path().display(),
+            self.data_dir.shards(),
+            cores()
+        );
+        let _ = writeln!(out, "  sync    {sync}");
+        let _ = writeln!(out, "  memory  {}", self.plan);
+        let _ = write!(
+            out,
+            "  clients {} at most, {} open files",
+            self.machine.maxclients, self.machine.descriptors
+        );
+        out
+    }
+}
+
+/// Log lines to the error output, in the format and from the level that the settings name.
+pub fn init_log(config: &LsmConfig) {
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match config.log_level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    // An embedding program may have set its own before.
+    let _ = match config.log_format {
+        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.with_ansi(is_terminal).with_target(false).try_init(),
+    };
+}
+
+/// What recovery did and where clients come in, a line each.
+pub fn recovery_banner(recovery: &[Recovery], address: &std::net::SocketAddr) -> String {
+    let sum = |field: fn(&Recovery) -> u64| recovery.iter().map(field).sum::<u64>();
+    let longest = recovery.iter().map(|one| one.duration).max().unwrap_or_default();
+    let mut out = String::new();
+    let _ = write!(
+        out,
+        "  found   {} tables, {} operations in {} log segments",
+        sum(|one| one.tables),
+        sum(|one| one.wal_ops),
+        sum(|one| one.wal_segments),
+    );
+    let cut = sum(|one| one.bytes_cut);
+    if cut > 0 {
+        let _ = write!(out, "; cut {cut} bytes that were never acknowledged");
+    }
+    let _ = writeln!(out, " ({:.1} s)", longest.as_secs_f64());
+    let _ = write!(out, "  ready   {address}");
+    out
+}

@@ -1,0 +1,169 @@
+//! The few system calls that std has no name for, each behind a safe function. Used at start only.
+#![expect(unsafe_code, reason = "libc calls; every block says why it is sound")]
+
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Takes the exclusive lock of an open file without waiting: false if another open file has it. The lock goes with
+/// the file, and with the process however it ends.
+pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
+    // SAFETY: flock takes a descriptor, which `file` keeps open, and touches no memory of ours.
+    if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
+}
+
+/// The user that this process acts as.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: no argument, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// The kernel's release, as `uname -r` prints it.
+pub(crate) fn kernel_release() -> io::Result<String> {
+    // SAFETY: `utsname` is arrays of bytes, for which zeroes are valid.
+    let mut name: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a whole `utsname` of ours, which the call fills.
+    if unsafe { libc::uname(&raw mut name) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel ends each field with a zero byte, and `name` outlives the borrow.
+    let release = unsafe { CStr::from_ptr(name.release.as_ptr()) };
+    Ok(release.to_string_lossy().into_owned())
+}
+
+/// What a process may use of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resource {
+    Descriptors,
+    LockedMemory,
+}
+
+impl Resource {
+    fn number(self) -> libc::__rlimit_resource_t {
+        match self {
+            Self::Descriptors => libc::RLIMIT_NOFILE,
+            Self::LockedMemory => libc::RLIMIT_MEMLOCK,
+        }
+    }
+}
+
+/// Raises the soft limit to the hard one; answers what then holds (`u64::MAX`: no limit).
+pub(crate) fn raise_limit(resource: Resource) -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to an `rlimit` of ours, which the call fills.
+    if unsafe { libc::getrlimit(resource.number(), &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if limit.rlim_cur == limit.rlim_max {
+        return Ok(limit.rlim_cur);
+    }
+    let raised = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+    // SAFETY: the pointer is to an `rlimit` of ours, which the call only reads.
+    let done = unsafe { libc::setrlimit(resource.number(), &raw const raised) } == 0;
+    Ok(if done { raised.rlim_cur } else { limit.rlim_cur })
+}
+
+/// The magic number of the file system of `path`.
+pub(crate) fn file_system(path: &Path) -> io::Result<i64> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `statfs` is integers, for which zeroes are valid.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and the pointer is to a whole `statfs` of ours.
+    if unsafe { libc::statfs(path.as_ptr(), &raw mut stat) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(stat.f_type)
+}
+
+/// Sets up an io_uring of the kind that the cores need and closes it again.
+pub(crate) fn probe_ring() -> io::Result<()> {
+    /// Words of `struct io_uring_params`: ten of its own, and two sets of offsets of ten each.
+    const PARAMS_WORDS: usize = 30;
+    const FLAGS_WORD: usize = 2;
+    const SINGLE_ISSUER: u32 = 1 << 12;
+    const DEFER_TASKRUN: u32 = 1 << 13;
+    let mut params = [0_u32; PARAMS_WORDS];
+    params[FLAGS_WORD] = SINGLE_ISSUER | DEFER_TASKRUN;
+    // SAFETY: the pointer is to 120 zeroed bytes of ours, the size of `io_uring_params`, which the call fills.
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 8_u32, params.as_mut_ptr()) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if let Ok(fd) = libc::c_int::try_from(fd) {
+        // SAFETY: the descriptor was just made, and nobody else knows it.
+        unsafe { libc::close(fd) };
+    }
+    Ok(())
+}
+
+/// What this process has used so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Usage {
+    pub(crate) rss_bytes: u64,
+    pub(crate) rss_peak_bytes: u64,
+    pub(crate) user_s: f64,
+    pub(crate) system_s: f64,
+}
+
+/// Memory and processor time of this process. Costs a read of a few bytes that the kernel makes up: no disk.
+pub(crate) fn usage() -> Usage {
+    const PAGE_BYTES: u64 = 4096;
+    // SAFETY: `rusage` is integers, for which zeroes are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a whole `rusage` of ours, which the call fills.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    #[expect(clippy::cast_precision_loss, reason = "seconds for people")]
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    Usage {
+        rss_bytes: pages.unwrap_or(0) * PAGE_BYTES,
+        rss_peak_bytes: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
+        user_s: seconds(usage.ru_utime),
+        system_s: seconds(usage.ru_stime),
+    }
+}
+
+/// Wall clock, in microseconds since 1970.
+pub(crate) fn wall_us() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// A longer queue of connections to accept than std asks for, and keepalive, which accepted sockets inherit.
+pub(crate) fn tune_listener(
+    listener: &std::net::TcpListener,
+    keepalive: std::time::Duration,
+) -> io::Result<()> {
+    let fd = listener.as_raw_fd();
+    // SAFETY: takes a descriptor, which `listener` keeps open, and touches no memory of ours.
+    if unsafe { libc::listen(fd, crate::limits::LISTEN_BACKLOG) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if keepalive.is_zero() {
+        return Ok(());
+    }
+    let seconds = libc::c_int::try_from(keepalive.as_secs().max(1)).unwrap_or(libc::c_int::MAX);
+    for (level, name, value) in [
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, seconds),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, (seconds / 3).max(1)),
+        (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3),
+    ] {
+        let value: libc::c_int = value;
+        let len = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap_or(4);
+        // SAFETY: the pointer is to a whole integer of ours, of the length said.
+        let set = unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), len) };
+        if set != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
