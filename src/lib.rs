@@ -1,1 +1,49 @@
+//! rusty-lsm: a persistent key-value server that speaks the Redis protocol, one LSM tree per core.
+//!
+//! # Modules, in the order a command meets them
+//! - [`runtime`]: threads and executors. `server`: start, stop, what cores share. `worker`: one core's loop.
+//! - `net`: sockets. [`resp`]: bytes to a command. [`command`]: the one table, and commands that need no shard.
+//! - [`slots`], `dispatch`: which shard. `mesh`, `requests`, `gather`: between cores. `execute`: on a shard.
+//! - `reply`: back, in order. `telemetry`: INFO and STATS.
+//! - [`engine`]: the same without a socket.
+//!
+//! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
+//! [`start`], [`error`] (exit codes and reply texts), [`limits`].
+//!
+//! # The life of a write
+//! `net` -> `resp` -> `command` -> `dispatch` -> (own shard, or `mesh` -> `requests`) -> `execute` -> `shard` (admission,
+//! WAL frame, memtable) -> `reply` holds it until the shard has released its sequence number -> `net`.
+//!
+//! # The life of a read
+//! The same way to `execute`; what is in memory is answered at once, else a long-lived task reads the blocks and fills
+//! the hole that the reply left.
+pub mod cli;
+pub mod command;
+pub mod config;
+pub mod engine;
+pub mod error;
+pub mod format;
+pub mod glob;
+pub mod limits;
+pub mod preflight;
+pub mod resp;
+pub mod runtime;
+pub mod server;
+pub mod slots;
+pub mod start;
+pub mod telemetry;
 
+mod dispatch;
+mod execute;
+mod facts;
+mod gather;
+mod mesh;
+mod net;
+mod reply;
+mod requests;
+mod slab;
+mod sys;
+mod work;
+mod worker;
+
+pub use engine::{Engine, EngineError};

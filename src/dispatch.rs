@@ -1,0 +1,212 @@
+//! Where a command runs: on this connection, on this core's shard, on another core, or on several. The only file that
+//! tells local from remote.
+//!
+//! - A command whose keys all lie in this core's shard runs at once.
+//! - One whose keys lie in another shard goes into the one message that this pipeline sends to that core.
+//! - Keys of several shards, and commands over all of them, become one part per shard and a gathered reply.
+//!
+//! Parts for this core's own shard take the same way as those of other cores: only whole commands take the short cut,
+//! and only until there is such a part. Commands of one connection run in their order on every shard.
+
+use bytes::Bytes;
+
+use crate::command::{CommandId, Place, Spec, StatsScope, info_sections, stats_scope};
+use crate::execute::{Executor, Ran, Target};
+use crate::gather::{Rule, Show};
+use crate::mesh::{ConnRef, Request};
+use crate::reply::Sink;
+use crate::resp::{Args, Protocol};
+use crate::slab::Key;
+use crate::slots::SlotTable;
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Dispatched {
+    Next,
+    /// Nothing changed; the same command again when this shard's admission has changed.
+    Wait,
+    /// It went to all shards as a whole: what follows waits for it.
+    Barrier,
+}
+
+/// Requests that this pass gathers for each core, one per connection and core.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    index: usize,
+    requests: Vec<Option<Box<Request>>>,
+}
+
+impl Outbox {
+    pub(crate) fn new(index: usize, cores: usize) -> Self {
+        Self { index, requests: (0..cores).map(|_| None).collect() }
+    }
+
+    /// Everything that was packed since: target core and request.
+    pub(crate) fn take(&mut self) -> impl Iterator<Item = (usize, Box<Request>)> + '_ {
+        self.requests
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(core, request)| Some((core, request.take()?)))
+    }
+
+    /// Whether something goes to `core` already: what comes later must not overtake it.
+    fn has(&self, core: usize) -> bool {
+        self.requests[core].is_some()
+    }
+
+    /// Adds a command for `core`; `words` are its arguments, the name first.
+    fn pack<'a>(
+        &mut self,
+        core: usize,
+        conn: Key,
+        protocol: Protocol,
+        id: CommandId,
+        hole: u32,
+        words: impl Iterator<Item = &'a [u8]>,
+    ) {
+        let index = self.index;
+        let request = self.requests[core].get_or_insert_with(|| {
+            let core = u32::try_from(index).unwrap_or(u32::MAX);
+            Box::new(Request::new(ConnRef { core, key: conn }, protocol))
+        });
+        request.push(id, hole, words);
+    }
+}
+
+/// What dispatching needs of its core.
+pub(crate) struct Dispatcher<'a> {
+    pub(crate) index: usize,
+    pub(crate) slots: &'a SlotTable,
+    pub(crate) executor: &'a mut Executor,
+    pub(crate) outbox: &'a mut Outbox,
+}
+
+impl Dispatcher<'_> {
+    /// Runs or sends one command of connection `key`, whose name and arity were checked.
+    pub(crate) fn dispatch(
+        &mut self,
+        key: Key,
+        spec: &'static Spec,
+        args: Args<'_>,
+        mut conn: ConnParts<'_>,
+    ) -> Dispatched {
+        match spec.place {
+            Place::Local | Place::Container => {
+                unreachable!("{} is answered by the session", spec.name)
+            }
+            Place::Keys if spec.keys.last == 1 => {
+                let core = usize::from(self.slots.shard_of_key(args.arg(1)));
+                self.whole(core, key, spec.id, args, &mut conn)
+            }
+            Place::Keys => self.keys(key, spec, args, &mut conn),
+            Place::AllShards => self.all(key, spec.id, args, &mut conn),
+        }
+    }
+
+    /// A command for one shard.
+    fn whole(
+        &mut self,
+        core: usize,
+        key: Key,
+        id: CommandId,
+        args: Args<'_>,
+        conn: &mut ConnParts<'_>,
+    ) -> Dispatched {
+        let protocol = conn.protocol;
+        if core == self.index && !self.outbox.has(core) {
+            return match self.executor.run(id, args, protocol, Target::Conn(key), conn.replies) {
+                Ran::Done => Dispatched::Next,
+                Ran::Wait => Dispatched::Wait,
+            };
+        }
+        let hole = conn.replies.hole(0);
+        self.outbox.pack(core, key, protocol, id, hole, args.iter());
+        Dispatched::Next
+    }
+
+    /// A command over keys that may lie in several shards.
+    fn keys(
+        &mut self,
+        key: Key,
+        spec: &'static Spec,
+        args: Args<'_>,
+        conn: &mut ConnParts<'_>,
+    ) -> Dispatched {
+        let positions = || spec.key_positions(args.len());
+        let shard_of = |position: usize| usize::from(self.slots.shard_of_key(args.arg(position)));
+        let first = shard_of(1);
+        if positions().all(|position| shard_of(position) == first) {
+            return self.whole(first, key, spec.id, args, conn);
+        }
+        let mut by_core: Vec<(usize, Vec<usize>)> = Vec::new();
+        for position in positions() {
+            let core = shard_of(position);
+            match by_core.iter_mut().find(|(other, _)| *other == core) {
+                Some((_, of_core)) => of_core.push(position),
+                None => by_core.push((core, vec![position])),
+            }
+        }
+        let rule = match spec.id {
+            CommandId::Mset => Rule::Ok,
+            CommandId::Mget => Rule::Array {
+                positions: by_core
+                    .iter()
+                    .map(|(core, of_core)| {
+                        (as_u32(*core), of_core.iter().map(|at| as_u32(at - 1)).collect())
+                    })
+                    .collect(),
+                values: vec![Bytes::new(); args.len() - 1],
+            },
+            _ => Rule::Sum(0),
+        };
+        let hole = conn.replies.hole(0);
+        conn.gathers.begin(hole, by_core.len(), rule);
+        let step = positions().nth(1).map_or(1, |second| second - 1);
+        for (core, of_core) in by_core {
+            let words = of_core.iter().flat_map(|&at| (at..at + step).map(|at| args.arg(at)));
+            let name = std::iter::once(args.arg(0));
+            self.outbox.pack(core, key, conn.protocol, spec.id, hole, name.chain(words));
+        }
+        Dispatched::Next
+    }
+
+    /// A command for every shard.
+    fn all(
+        &mut self,
+        key: Key,
+        id: CommandId,
+        args: Args<'_>,
+        conn: &mut ConnParts<'_>,
+    ) -> Dispatched {
+        let rule = match id {
+            CommandId::Dbsize => Rule::Sum(0),
+            CommandId::Stats => {
+                let per_shard = matches!(stats_scope(args), Ok(StatsScope::EachShard));
+                Rule::Stats { cores: Vec::new(), show: Show::Stats { per_shard } }
+            }
+            CommandId::Info => {
+                Rule::Stats { cores: Vec::new(), show: Show::Info(info_sections(args)) }
+            }
+            _ => Rule::Ok,
+        };
+        let cores = self.outbox.requests.len();
+        let hole = conn.replies.hole(0);
+        conn.gathers.begin(hole, cores, rule);
+        for core in 0..cores {
+            self.outbox.pack(core, key, conn.protocol, id, hole, args.iter());
+        }
+        Dispatched::Barrier
+    }
+}
+
+/// The parts of a connection that a command changes (its input is borrowed by the command itself).
+pub(crate) struct ConnParts<'a> {
+    pub(crate) replies: &'a mut crate::reply::Replies,
+    pub(crate) gathers: &'a mut crate::gather::Gathers,
+    pub(crate) protocol: Protocol,
+}
+
+fn as_u32(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or_else(|_| unreachable!("bounded by ARGS_MAX and SHARDS_MAX"))
+}

@@ -1,0 +1,456 @@
+//! Commands on this core's shard. What is in memory is answered at once; what waits for the disk, or for a whole-shard
+//! job, leaves a hole in the replies and is finished by long-lived tasks.
+//!
+//! # Invariants
+//! - A command that has to wait for admission has changed nothing: it is run again from its beginning.
+//! - Existence (the count of DEL) is taken before the tombstone is written, in one stretch, so two DELs of one key never
+//!   both count it.
+
+use bytes::Bytes;
+use shard::admission::Refusal;
+use shard::batch::Op;
+use shard::cursor::Direction;
+use shard::env::glommio::GlommioEnv;
+use shard::env::{Env as _, Queue};
+use shard::key::SeqNo;
+use shard::read::{PointRead, Read};
+use shard::scan::Range;
+use shard::shard::Shard;
+
+use crate::command::CommandId;
+use crate::error;
+use crate::reply::Sink;
+use crate::resp::{Args, Protocol, writer};
+use crate::slab::{Key, Slab};
+use crate::work::WorkQueue;
+
+/// Who gets a reply that comes later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// A connection of this core.
+    Conn(Key),
+    /// A request of another core or thread.
+    Request(Key),
+}
+
+/// Whether a command was run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Ran {
+    Done,
+    /// Nothing changed; run it again when the shard's admission has changed.
+    Wait,
+}
+
+/// A reply that became ready.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    pub(crate) target: Target,
+    pub(crate) hole: u32,
+    pub(crate) bytes: Bytes,
+    pub(crate) gate: SeqNo,
+}
+
+/// Where the result of a disk read goes.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// It is the whole reply.
+    Reply { target: Target, hole: u32, protocol: Protocol },
+    /// It is part of one.
+    Part { parts: Key, position: usize },
+}
+
+#[derive(Debug)]
+struct ReadJob {
+    read: PointRead<GlommioEnv>,
+    place: Place,
+}
+
+#[derive(Debug)]
+struct ReadDone {
+    place: Place,
+    result: shard::error::Result<Option<Vec<u8>>>,
+}
+
+/// A reply of several reads.
+#[derive(Debug)]
+struct Parts {
+    target: Target,
+    hole: u32,
+    protocol: Protocol,
+    gate: SeqNo,
+    open: usize,
+    combined: Combined,
+    error: Option<String>,
+}
+
+#[derive(Debug)]
+enum Combined {
+    Count(i64),
+    Array(Vec<Option<Vec<u8>>>),
+}
+
+/// Jobs over the whole shard, one after the other.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Flush,
+    Erase,
+    Count,
+}
+
+#[derive(Debug)]
+struct JobOrder {
+    job: Job,
+    target: Target,
+    hole: u32,
+}
+
+/// Keys counted by DBSIZE between two pauses.
+const COUNT_PER_PAUSE: usize = 512;
+
+/// One core's shard, as commands see it.
+#[derive(Debug)]
+pub(crate) struct Executor {
+    pub(crate) shard: Shard<GlommioEnv>,
+    reads: WorkQueue<ReadJob>,
+    read: WorkQueue<ReadDone>,
+    jobs: WorkQueue<JobOrder>,
+    filled: WorkQueue<Filled>,
+    parts: Slab<Parts>,
+    flushdb_erases: bool,
+}
+
+impl Executor {
+    /// Starts the tasks that finish what has to wait.
+    pub(crate) fn new(shard: Shard<GlommioEnv>, env: &GlommioEnv, flushdb_erases: bool) -> Self {
+        let this = Self {
+            reads: WorkQueue::default(),
+            read: WorkQueue::default(),
+            jobs: WorkQueue::default(),
+            filled: WorkQueue::default(),
+            parts: Slab::default(),
+            flushdb_erases,
+            shard,
+        };
+        for _ in 0..this.shard.options().reads_in_flight_max {
+            let (reads, read) = (this.reads.clone(), this.read.clone());
+            env.spawn(Queue::Commit, async move {
+                while let Some(ReadJob { read: job, place }) = reads.pop().await {
+                    let result = job.finish().await.map(|value| value.map(|value| value.to_vec()));
+                    read.push(ReadDone { place, result });
+                }
+            });
+        }
+        let (jobs, filled) = (this.jobs.clone(), this.filled.clone());
+        let (shard, env_of_jobs) = (this.shard.clone(), env.clone());
+        env.spawn(Queue::Commit, async move {
+            while let Some(order) = jobs.pop().await {
+                let bytes = run_job(&shard, &env_of_jobs, order.job).await;
+                let JobOrder { target, hole, .. } = order;
+                filled.push(Filled { target, hole, bytes: bytes.into(), gate: SeqNo(0) });
+            }
+        });
+        this
+    }
+
+    /// Ends the tasks once they have nothing left to do.
+    pub(crate) fn close(&self) {
+        self.reads.close();
+        self.jobs.close();
+    }
+
+    /// A reply that became ready since, if any.
+    pub(crate) fn next_filled(&mut self) -> Option<Filled> {
+        while let Some(ReadDone { place, result }) = self.read.try_pop() {
+            if let Some(filled) = self.place(place, result) {
+                return Some(filled);
+            }
+        }
+        self.filled.try_pop()
+    }
+
+    /// Runs one command of the table that touches keys of this shard, all of them its own.
+    pub(crate) fn run<S: Sink>(
+        &mut self,
+        id: CommandId,
+        args: Args<'_>,
+        protocol: Protocol,
+        target: Target,
+        sink: &mut S,
+    ) -> Ran {
+        if self.shard.is_erasing() {
+            return Ran::Wait;
+        }
+        match id {
+            CommandId::Get => self.get(args, protocol, target, sink),
+            CommandId::Set => return self.set(args, sink),
+            CommandId::Mset => return self.mset(args, sink),
+            CommandId::Del => return self.del(args, protocol, target, sink),
+            CommandId::Mget => self.mget(args, protocol, target, sink),
+            CommandId::Exists => self.exists(args, protocol, target, sink),
+            CommandId::Dbsize => self.order(Job::Count, target, sink),
+            CommandId::Flushall => self.order(Job::Erase, target, sink),
+            CommandId::Flushdb => {
+                let job = if self.flushdb_erases { Job::Erase } else { Job::Flush };
+                self.order(job, target, sink);
+            }
+            _ => unreachable!("dispatch sends only commands of a shard here"),
+        }
+        Ran::Done
+    }
+
+    fn get<S: Sink>(&mut self, args: Args<'_>, protocol: Protocol, target: Target, sink: &mut S) {
+        let read = self.shard.read(args.arg(1), |found| {
+            let out = sink.buffer();
+            match found.value {
+                Some(value) => writer::bulk(out, value),
+                None => writer::null(out, protocol),
+            }
+            found.gate
+        });
+        match read {
+            Read::Done(gate) => sink.done(gate),
+            Read::Disk(read) => {
+                let hole = sink.hole(read.expected_bytes());
+                let place = Place::Reply { target, hole, protocol };
+                self.reads.push(ReadJob { read, place });
+            }
+        }
+    }
+
+    fn set<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
+        self.write(&[Op::Put { key: args.arg(1), value: args.arg(2) }], sink)
+    }
+
+    fn mset<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
+        let mut ops = Vec::with_capacity(args.len() / 2);
+        for index in (1..args.len()).step_by(2) {
+            ops.push(Op::Put { key: args.arg(index), value: args.arg(index + 1) });
+        }
+        self.write(&ops, sink)
+    }
+
+    fn write<S: Sink>(&mut self, ops: &[Op<'_>], sink: &mut S) -> Ran {
+        match self.shard.write(ops) {
+            Ok(seq) => {
+                writer::ok(sink.buffer());
+                sink.done(seq);
+            }
+            Err(Refusal::Wait(_)) => return Ran::Wait,
+            Err(Refusal::Error(error)) => {
+                writer::error(sink.buffer(), error::reply_text(&error));
+                sink.done(SeqNo(0));
+            }
+        }
+        Ran::Done
+    }
+
+    fn del<S: Sink>(
+        &mut self,
+        args: Args<'_>,
+        protocol: Protocol,
+        target: Target,
+        sink: &mut S,
+    ) -> Ran {
+        let mut keys: Vec<&[u8]> = args.iter().skip(1).collect();
+        if keys.len() > 1 {
+            keys.sort_unstable();
+            keys.dedup();
+        }
+        let mut count = 0;
+        let mut gate = SeqNo(0);
+        let mut reads = Vec::new();
+        let mut ops = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.shard.read(key, |found| (found.value.is_some(), found.gate)) {
+                Read::Done((true, _)) => {
+                    count += 1;
+                    ops.push(Op::Delete { key });
+                }
+                Read::Done((false, seen)) => gate = gate.max(seen),
+                Read::Disk(read) => {
+                    reads.push(read);
+                    ops.push(Op::Delete { key });
+                }
+            }
+        }
+        if !ops.is_empty() {
+            match self.shard.write(&ops) {
+                Ok(seq) => gate = seq,
+                Err(Refusal::Wait(_)) => return Ran::Wait,
+                Err(Refusal::Error(error)) => {
+                    writer::error(sink.buffer(), error::reply_text(&error));
+                    sink.done(SeqNo(0));
+                    return Ran::Done;
+                }
+            }
+        }
+        let reads = reads.into_iter().enumerate().collect();
+        self.combine(Combined::Count(count), gate, reads, protocol, target, sink);
+        Ran::Done
+    }
+
+    fn exists<S: Sink>(
+        &mut self,
+        args: Args<'_>,
+        protocol: Protocol,
+        target: Target,
+        sink: &mut S,
+    ) {
+        let mut count = 0;
+        let mut gate = SeqNo(0);
+        let mut reads = Vec::new();
+        for (position, key) in args.iter().skip(1).enumerate() {
+            match self.shard.read(key, |found| (found.value.is_some(), found.gate)) {
+                Read::Done((exists, seen)) => {
+                    count += i64::from(exists);
+                    gate = gate.max(seen);
+                }
+                Read::Disk(read) => reads.push((position, read)),
+            }
+        }
+        self.combine(Combined::Count(count), gate, reads, protocol, target, sink);
+    }
+
+    fn mget<S: Sink>(&mut self, args: Args<'_>, protocol: Protocol, target: Target, sink: &mut S) {
+        let mut values = Vec::with_capacity(args.len() - 1);
+        let mut gate = SeqNo(0);
+        let mut reads = Vec::new();
+        for (position, key) in args.iter().skip(1).enumerate() {
+            let read = self.shard.read(key, |found| (found.value.map(<[u8]>::to_vec), found.gate));
+            match read {
+                Read::Done((value, seen)) => {
+                    values.push(value);
+                    gate = gate.max(seen);
+                }
+                Read::Disk(read) => {
+                    values.push(None);
+                    reads.push((position, read));
+                }
+            }
+        }
+        self.combine(Combined::Array(values), gate, reads, protocol, target, sink);
+    }
+
+    /// Answers now if nothing has to be read from disk, else when the last read is done.
+    fn combine<S: Sink>(
+        &mut self,
+        combined: Combined,
+        gate: SeqNo,
+        reads: Vec<(usize, PointRead<GlommioEnv>)>,
+        protocol: Protocol,
+        target: Target,
+        sink: &mut S,
+    ) {
+        if reads.is_empty() {
+            combined.write(sink.buffer(), protocol);
+            sink.done(gate);
+            return;
+        }
+        let expected = match &combined {
+            Combined::Count(_) => 0,
+            Combined::Array(values) => {
+                let here: usize = values.iter().flatten().map(Vec::len).sum();
+                here + reads.iter().map(|(_, read)| read.expected_bytes()).sum::<usize>()
+            }
+        };
+        let hole = sink.hole(expected);
+        let open = reads.len();
+        let parts =
+            self.parts.insert(Parts { target, hole, protocol, gate, open, combined, error: None });
+        for (position, read) in reads {
+            self.reads.push(ReadJob { read, place: Place::Part { parts, position } });
+        }
+    }
+
+    /// Puts the result of a read in its place; the reply, if that completed one.
+    fn place(
+        &mut self,
+        place: Place,
+        result: shard::error::Result<Option<Vec<u8>>>,
+    ) -> Option<Filled> {
+        match place {
+            Place::Reply { target, hole, protocol } => {
+                let mut bytes = Vec::new();
+                match result {
+                    Ok(Some(value)) => writer::bulk(&mut bytes, &value),
+                    Ok(None) => writer::null(&mut bytes, protocol),
+                    Err(error) => writer::error(&mut bytes, error::reply_text(&error)),
+                }
+                Some(Filled { target, hole, bytes: bytes.into(), gate: SeqNo(0) })
+            }
+            Place::Part { parts: key, position } => {
+                let Some(parts) = self.parts.get_mut(key) else {
+                    panic!("parts end with their last read")
+                };
+                parts.open -= 1;
+                match (result, &mut parts.combined) {
+                    (Ok(value), Combined::Count(count)) => *count += i64::from(value.is_some()),
+                    (Ok(value), Combined::Array(values)) => values[position] = value,
+                    (Err(error), _) => parts.error = Some(error::reply_text(&error).into_owned()),
+                }
+                if parts.open > 0 {
+                    return None;
+                }
+                let parts = self.parts.remove(key)?;
+                let mut bytes = Vec::new();
+                match &parts.error {
+                    Some(error) => writer::error(&mut bytes, error),
+                    None => parts.combined.write(&mut bytes, parts.protocol),
+                }
+                let Parts { target, hole, gate, .. } = parts;
+                Some(Filled { target, hole, bytes: bytes.into(), gate })
+            }
+        }
+    }
+
+    fn order<S: Sink>(&mut self, job: Job, target: Target, sink: &mut S) {
+        self.jobs.push(JobOrder { job, target, hole: sink.hole(0) });
+    }
+}
+
+impl Combined {
+    fn write(&self, out: &mut Vec<u8>, protocol: Protocol) {
+        match self {
+            Self::Count(count) => writer::integer(out, *count),
+            Self::Array(values) => {
+                writer::array(out, values.len());
+                for value in values {
+                    match value {
+                        Some(value) => writer::bulk(out, value),
+                        None => writer::null(out, protocol),
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn run_job(shard: &Shard<GlommioEnv>, env: &GlommioEnv, job: Job) -> Vec<u8> {
+    let mut out = Vec::new();
+    let done = match job {
+        Job::Flush => shard.flush().await.map(|()| writer::ok(&mut out)),
+        Job::Erase => shard.erase().await.map(|()| writer::ok(&mut out)),
+        Job::Count => count_keys(shard, env).await.map(|count| writer::integer(&mut out, count)),
+    };
+    if let Err(error) = done {
+        writer::error(&mut out, error::reply_text(&error));
+    }
+    out
+}
+
+/// Counts the live keys: exact, and as dear as reading all keys.
+async fn count_keys(shard: &Shard<GlommioEnv>, env: &GlommioEnv) -> shard::error::Result<i64> {
+    let mut scan = shard.scan(Range::all(), Direction::Forward);
+    let mut count = 0_i64;
+    while scan.next().await?.is_some() {
+        count += 1;
+        if count.unsigned_abs().is_multiple_of(COUNT_PER_PAUSE as u64) {
+            env.pause().await;
+        }
+    }
+    let gate = scan.gate();
+    drop(scan);
+    shard.released(gate).await?;
+    Ok(count)
+}

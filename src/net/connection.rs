@@ -1,0 +1,179 @@
+//! One client connection: its input, its replies, what it waits for. State and small questions; `worker` moves it.
+//!
+//! # Invariants
+//! - Commands run in the order in which they came. Where one must wait (admission, replies from elsewhere), the rest of
+//!   the input stays unparsed: one round of a connection is under way at a time.
+//! - At most one send is in flight; what becomes ready meanwhile gathers in `out`.
+//! - Input is held up to one request (`ParserLimits`); while whole requests wait, up to `INPUT_BYTES_HELD`, then the
+//!   socket is no longer read (and what its receive brought before that ended is held too: the core's receive buffers).
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crate::command::Session;
+use crate::gather::Gathers;
+use crate::limits::{INPUT_BYTES_HELD, OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX};
+use crate::mesh::Request;
+use crate::reply::Replies;
+use crate::resp::{Parser, ParserLimits};
+
+/// What a connection is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// No more commands; replies still leave, then it is closed.
+    Finishing,
+    /// Nothing more leaves; it goes when its send has come back.
+    Dead,
+}
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts about it, each true or not by itself")]
+pub(crate) struct Connection {
+    pub(crate) socket: OwnedFd,
+    pub(crate) phase: Phase,
+    /// Bytes not yet parsed: `input[input_from..]`.
+    pub(crate) input: Vec<u8>,
+    pub(crate) input_from: usize,
+    pub(crate) parser: Parser,
+    pub(crate) session: Session,
+    pub(crate) replies: Replies,
+    pub(crate) gathers: Gathers,
+    /// Commands that another core sent back: shard, and what is to be asked again.
+    pub(crate) rests: Vec<(usize, Box<Request>)>,
+    pub(crate) out: Vec<u8>,
+    /// A send is in flight.
+    pub(crate) sending: bool,
+    /// A receive is armed.
+    pub(crate) receiving: bool,
+    /// Its receive ended because no buffer was free.
+    pub(crate) starved: bool,
+    /// The shard of this core did not admit its next command.
+    pub(crate) waits_for_admission: bool,
+    /// It is in the list of those that go on in the next pass.
+    pub(crate) queued: bool,
+    /// It is in the list of those that wait for the shard's log.
+    pub(crate) gated: bool,
+    /// No more input is taken: the peer ended it, or the server stops. What was received whole is still run.
+    pub(crate) hung_up: bool,
+    /// The parser has seen all of the input and wants more: what is unparsed is part of one request.
+    pub(crate) needs_bytes: bool,
+    /// When a send last made progress (or began).
+    pub(crate) progress_at: Duration,
+    pub(crate) last_active_at: Duration,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        socket: OwnedFd,
+        limits: ParserLimits,
+        session: Session,
+        now: Duration,
+    ) -> Self {
+        Self {
+            socket,
+            phase: Phase::Open,
+            input: Vec::new(),
+            input_from: 0,
+            parser: Parser::new(limits),
+            session,
+            replies: Replies::default(),
+            gathers: Gathers::default(),
+            rests: Vec::new(),
+            out: Vec::new(),
+            sending: false,
+            receiving: false,
+            starved: false,
+            waits_for_admission: false,
+            queued: false,
+            gated: false,
+            hung_up: false,
+            needs_bytes: false,
+            progress_at: now,
+            last_active_at: now,
+        }
+    }
+
+    /// Whether the next command may be parsed now.
+    pub(crate) fn may_run(&self) -> bool {
+        self.phase == Phase::Open && !self.replies.has_open_holes()
+    }
+
+    /// Whether the input may hold a whole request: one that was not looked at since the last bytes came.
+    pub(crate) fn has_commands(&self) -> bool {
+        self.unparsed_bytes() > 0 && !self.needs_bytes
+    }
+
+    /// Adds what was received, or what the parser left of it.
+    pub(crate) fn push_input(&mut self, bytes: &[u8]) {
+        if self.input_from == self.input.len() {
+            self.input.clear();
+            self.input_from = 0;
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// Forgets input that was parsed. Moves the rest to the front only when that costs less than it frees.
+    pub(crate) fn consume(&mut self, upto: usize) {
+        assert!(upto <= self.input.len());
+        self.input_from = upto;
+        if self.input_from == self.input.len() {
+            self.input.clear();
+            self.input_from = 0;
+            if self.input.capacity() > INPUT_BYTES_HELD {
+                self.input = Vec::new();
+            }
+        } else if self.input_from >= self.input.len() / 2 {
+            self.input.drain(..self.input_from);
+            self.input_from = 0;
+        }
+    }
+
+    pub(crate) fn unparsed_bytes(&self) -> usize {
+        self.input.len() - self.input_from
+    }
+
+    /// Whether the socket should be read.
+    pub(crate) fn wants_input(&self) -> bool {
+        if self.phase != Phase::Open || self.hung_up {
+            return false;
+        }
+        // Of a request that is not whole the parser itself bounds what it needs.
+        let has_enough = self.has_commands() && self.unparsed_bytes() >= INPUT_BYTES_HELD;
+        !has_enough && !self.is_clogged()
+    }
+
+    /// The client does not read its replies as fast as it sends commands.
+    pub(crate) fn is_clogged(&self) -> bool {
+        self.waiting_output() >= OUTPUT_BYTES_STOP_READING
+    }
+
+    /// Bytes of replies that are ready and not yet with the kernel.
+    pub(crate) fn waiting_output(&self) -> usize {
+        self.out.len() + self.replies.held_bytes()
+    }
+
+    /// The round has enough replies to come.
+    pub(crate) fn is_round_full(&self) -> bool {
+        self.is_clogged() || self.replies.expected_bytes() >= RESPONSE_BYTES_MAX
+    }
+
+    /// Commands that may be asked again now. Whatever the others have brought, those that bring the next reply may, once
+    /// the client has taken what is ready: else all would wait for each other.
+    pub(crate) fn askable_rest(&self) -> Option<usize> {
+        if self.rests.is_empty() || self.out.len() >= OUTPUT_BYTES_STOP_READING {
+            return None;
+        }
+        if !self.is_clogged() {
+            return Some(0);
+        }
+        let first = self.replies.first_open_hole();
+        let holds = |request: &Request| request.commands().first().map(|command| command.hole);
+        self.rests.iter().position(|(_, request)| holds(request) == first)
+    }
+
+    /// Everything was answered and sent.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.replies.is_empty() && self.out.is_empty() && !self.sending
+    }
+}

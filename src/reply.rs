@@ -1,0 +1,250 @@
+//! Replies of one connection, in the order of its commands, whatever the order in which they become ready.
+//!
+//! ```text
+//! segments:  Ready(5 replies, gate 812) | Hole 7 | Ready(2 replies, gate 0) | Hole 8 (filled)
+//!            bytes lie in `staged`        waits    bytes lie in `staged`       brings its own bytes
+//! ```
+//!
+//! # Invariants
+//! - A segment leaves only when all before it have left, and, if it is gated, once the core's shard has released that
+//!   sequence number: this is where "acknowledged" becomes bytes on a socket.
+//! - `staged` holds exactly the bytes of the Ready segments, in order.
+//! - A hole is filled once.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use shard::key::SeqNo;
+
+use crate::resp::writer;
+
+/// Where a command's reply goes: a connection's queue here, or the answer to another core's request.
+pub(crate) trait Sink {
+    /// The buffer to append one reply to; then call [`Sink::done`].
+    fn buffer(&mut self) -> &mut Vec<u8>;
+    /// The reply just appended is complete, and may leave once the shard has released `gate`.
+    fn done(&mut self, gate: SeqNo);
+    /// The reply comes later, probably with so many bytes (0: few, or not known); the answer names its place.
+    fn hole(&mut self, expected_bytes: usize) -> u32;
+}
+
+#[derive(Debug)]
+enum Segment {
+    Ready { bytes: usize, replies: u32, gate: SeqNo },
+    Hole { id: u32, filled: Option<(Bytes, SeqNo)> },
+}
+
+/// The queue.
+#[derive(Debug, Default)]
+pub(crate) struct Replies {
+    staged: Vec<u8>,
+    /// Bytes of `staged` that belong to segments; the rest is the reply being written.
+    staged_bytes: usize,
+    segments: VecDeque<Segment>,
+    /// Bytes of holes that were filled and have not left.
+    filled_bytes: usize,
+    /// Bytes that the open holes are expected to bring; counted down when all of them are filled.
+    expected_bytes: usize,
+    next_hole: u32,
+    open_holes: u32,
+}
+
+impl Sink for Replies {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.staged
+    }
+
+    fn done(&mut self, gate: SeqNo) {
+        let added = self.staged.len() - self.staged_bytes;
+        assert!(added > 0, "a reply has bytes");
+        self.staged_bytes = self.staged.len();
+        if let Some(Segment::Ready { bytes, replies, gate: first }) = self.segments.back_mut() {
+            *bytes += added;
+            *replies += 1;
+            *first = (*first).max(gate);
+        } else {
+            self.segments.push_back(Segment::Ready { bytes: added, replies: 1, gate });
+        }
+    }
+
+    fn hole(&mut self, expected_bytes: usize) -> u32 {
+        self.expected_bytes += expected_bytes;
+        let id = self.next_hole;
+        self.next_hole = self.next_hole.wrapping_add(1);
+        self.open_holes += 1;
+        self.segments.push_back(Segment::Hole { id, filled: None });
+        id
+    }
+}
+
+impl Replies {
+    /// Whether replies of this connection are still to come from elsewhere.
+    pub(crate) fn has_open_holes(&self) -> bool {
+        self.open_holes > 0
+    }
+
+    /// Bytes that wait here.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.staged_bytes + self.filled_bytes
+    }
+
+    /// Bytes that open holes are expected to bring.
+    pub(crate) fn expected_bytes(&self) -> usize {
+        self.expected_bytes
+    }
+
+    /// The first hole that is still open: all that comes after it waits for it.
+    pub(crate) fn first_open_hole(&self) -> Option<u32> {
+        self.segments.iter().find_map(|segment| match segment {
+            Segment::Hole { id, filled: None } => Some(*id),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Puts the reply of hole `id` in its place; it may leave once the shard has released `gate`.
+    pub(crate) fn fill(&mut self, id: u32, bytes: Bytes, gate: SeqNo) {
+        assert!(!bytes.is_empty(), "a reply has bytes");
+        let place = self.segments.iter_mut().find_map(|segment| match segment {
+            Segment::Hole { id: other, filled } if *other == id => Some(filled),
+            _ => None,
+        });
+        let Some(filled) = place else { panic!("hole {id} is not open") };
+        assert!(filled.is_none(), "hole {id} is filled once");
+        self.filled_bytes += bytes.len();
+        *filled = Some((bytes, gate));
+        self.open_holes -= 1;
+        if self.open_holes == 0 {
+            self.expected_bytes = 0;
+        }
+    }
+
+    /// The number that the first segment waits for, if it is gated above `released`.
+    pub(crate) fn gate(&self, released: SeqNo) -> Option<SeqNo> {
+        match self.segments.front() {
+            Some(Segment::Ready { gate, .. } | Segment::Hole { filled: Some((_, gate)), .. })
+                if *gate > released =>
+            {
+                Some(*gate)
+            }
+            _ => None,
+        }
+    }
+
+    /// Moves everything that may leave to `out`, in order.
+    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, released: SeqNo) {
+        let mut taken = 0;
+        while let Some(front) = self.segments.front_mut() {
+            match front {
+                Segment::Ready { bytes, gate, .. } if *gate <= released => {
+                    let bytes = *bytes;
+                    self.segments.pop_front();
+                    if taken == 0 && self.segments.is_empty() && out.is_empty() {
+                        // The common case: all of it leaves, without a copy.
+                        assert_eq!(bytes, self.staged.len());
+                        std::mem::swap(out, &mut self.staged);
+                        self.staged_bytes = 0;
+                        return;
+                    }
+                    out.extend_from_slice(&self.staged[taken..taken + bytes]);
+                    taken += bytes;
+                }
+                Segment::Hole { filled: Some((bytes, gate)), .. } if *gate <= released => {
+                    out.extend_from_slice(bytes);
+                    self.filled_bytes -= bytes.len();
+                    self.segments.pop_front();
+                }
+                _ => break,
+            }
+        }
+        if taken > 0 {
+            self.staged.drain(..taken);
+            self.staged_bytes -= taken;
+        }
+    }
+
+    /// The shard failed: whatever waits for more than `released` becomes an error, one for each reply.
+    pub(crate) fn fail_gated(&mut self, released: SeqNo, error: &str) {
+        let mut rebuilt = Vec::with_capacity(self.staged.len());
+        let mut from = 0;
+        for segment in &mut self.segments {
+            if let Segment::Hole { filled: Some((bytes, gate)), .. } = segment
+                && *gate > released
+            {
+                let mut text = Vec::new();
+                writer::error(&mut text, error);
+                self.filled_bytes = self.filled_bytes - bytes.len() + text.len();
+                (*bytes, *gate) = (text.into(), SeqNo(0));
+            }
+            if let Segment::Ready { bytes, replies, gate } = segment {
+                let before = rebuilt.len();
+                if *gate > released {
+                    for _ in 0..*replies {
+                        writer::error(&mut rebuilt, error);
+                    }
+                    *gate = SeqNo(0);
+                } else {
+                    rebuilt.extend_from_slice(&self.staged[from..from + *bytes]);
+                }
+                from += *bytes;
+                *bytes = rebuilt.len() - before;
+            }
+        }
+        assert_eq!(from, self.staged_bytes);
+        self.staged_bytes = rebuilt.len();
+        self.staged = rebuilt;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(replies: &mut Replies, text: &str, gate: u64) {
+        replies.buffer().extend_from_slice(text.as_bytes());
+        replies.done(SeqNo(gate));
+    }
+
+    fn drained(replies: &mut Replies, released: u64) -> String {
+        let mut out = Vec::new();
+        replies.drain(&mut out, SeqNo(released));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn replies_leave_in_order_across_holes_and_gates() {
+        let mut replies = Replies::default();
+        push(&mut replies, "a", 0);
+        let first = replies.hole(0);
+        push(&mut replies, "c", 5);
+        push(&mut replies, "d", 0);
+        let second = replies.hole(0);
+        assert_eq!(drained(&mut replies, 0), "a");
+        assert_eq!((replies.held_bytes(), replies.first_open_hole()), (2, Some(first)));
+        replies.fill(second, Bytes::from_static(b"e"), SeqNo(0));
+        assert_eq!(drained(&mut replies, 9), "");
+        assert_eq!((replies.held_bytes(), replies.first_open_hole()), (3, Some(first)));
+        replies.fill(first, Bytes::from_static(b"b"), SeqNo(3));
+        assert_eq!(drained(&mut replies, 2), "");
+        assert_eq!(drained(&mut replies, 4), "b");
+        assert_eq!(replies.gate(SeqNo(4)), Some(SeqNo(5)));
+        assert_eq!(drained(&mut replies, 5), "cde");
+        assert!(replies.is_empty() && !replies.has_open_holes());
+        assert_eq!((replies.held_bytes(), replies.first_open_hole()), (0, None));
+    }
+
+    #[test]
+    fn a_failed_shard_answers_each_gated_reply_with_an_error() {
+        let mut replies = Replies::default();
+        push(&mut replies, "+OK\r\n", 3);
+        push(&mut replies, "+OK\r\n", 4);
+        let hole = replies.hole(0);
+        push(&mut replies, "+PONG\r\n", 0);
+        replies.fail_gated(SeqNo(2), "ERR gone");
+        replies.fill(hole, Bytes::from_static(b":1\r\n"), SeqNo(0));
+        assert_eq!(drained(&mut replies, 2), "-ERR gone\r\n-ERR gone\r\n:1\r\n+PONG\r\n");
+    }
+}

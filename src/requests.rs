@@ -1,0 +1,240 @@
+//! Requests of other cores and threads that are under way on this core's shard.
+//!
+//! # Invariants
+//! - A request's commands run in their order; one that must wait for admission holds up only its own request.
+//! - Its response leaves once every command is answered and the shard has released all that the answers depend on.
+//! - A response holds `RESPONSE_BYTES_MAX` and one reply at most: commands beyond that go back, not run.
+
+use bytes::{Bytes, BytesMut};
+use shard::key::SeqNo;
+
+use crate::command::CommandId;
+use crate::execute::{Executor, Ran, Target};
+use crate::facts::CoreStats;
+use crate::limits::RESPONSE_BYTES_MAX;
+use crate::mesh::{ConnRef, Payload, Request, Response};
+use crate::reply::Sink;
+use crate::resp::writer;
+use crate::slab::{Key, Slab};
+
+/// The answer to one command of a request.
+#[derive(Debug)]
+enum Answer {
+    /// Bytes of the shared buffer up to here.
+    Upto(usize),
+    Open,
+    Filled(Payload),
+}
+
+/// The answers so far, one per command.
+#[derive(Debug, Default)]
+struct Answers {
+    buffer: Vec<u8>,
+    each: Vec<Answer>,
+    open: usize,
+    /// Bytes that answers from the disk are expected to have.
+    expected_bytes: usize,
+    gate: SeqNo,
+}
+
+impl Answers {
+    fn is_full(&self) -> bool {
+        self.buffer.len() + self.expected_bytes >= RESPONSE_BYTES_MAX
+    }
+}
+
+impl Sink for Answers {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
+
+    fn done(&mut self, gate: SeqNo) {
+        self.each.push(Answer::Upto(self.buffer.len()));
+        self.gate = self.gate.max(gate);
+    }
+
+    fn hole(&mut self, expected_bytes: usize) -> u32 {
+        self.expected_bytes += expected_bytes;
+        self.each.push(Answer::Open);
+        self.open += 1;
+        u32::try_from(self.each.len() - 1).unwrap_or(u32::MAX)
+    }
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    request: Request,
+    /// Commands run so far.
+    ran: usize,
+    answers: Answers,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    under_way: Slab<UnderWay>,
+    /// Those whose next command waits for admission.
+    waiting: Vec<Key>,
+    /// Those that wait for the log: the gate, ascending, and whose.
+    gated: std::collections::VecDeque<(SeqNo, Key)>,
+}
+
+/// A response and where it goes.
+pub(crate) type Finished = (ConnRef, Response);
+
+impl Requests {
+    pub(crate) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Runs a request as far as it goes now.
+    pub(crate) fn begin(
+        &mut self,
+        request: Request,
+        executor: &mut Executor,
+        stats: &dyn Fn(&Executor) -> CoreStats,
+        finished: &mut Vec<Finished>,
+    ) {
+        let key = self.under_way.insert(UnderWay { request, ran: 0, answers: Answers::default() });
+        self.go_on(key, executor, stats, finished);
+    }
+
+    /// The shard's admission has changed: those that waited try again.
+    pub(crate) fn retry(
+        &mut self,
+        executor: &mut Executor,
+        stats: &dyn Fn(&Executor) -> CoreStats,
+        finished: &mut Vec<Finished>,
+    ) {
+        for key in std::mem::take(&mut self.waiting) {
+            self.go_on(key, executor, stats, finished);
+        }
+    }
+
+    pub(crate) fn any_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(crate) fn any_gated(&self) -> bool {
+        !self.gated.is_empty()
+    }
+
+    fn go_on(
+        &mut self,
+        key: Key,
+        executor: &mut Executor,
+        stats: &dyn Fn(&Executor) -> CoreStats,
+        finished: &mut Vec<Finished>,
+    ) {
+        let Some(UnderWay { request, ran, answers }) = self.under_way.get_mut(key) else {
+            unreachable!("a request is there until it is finished")
+        };
+        while let Some(command) = request.commands().get(*ran) {
+            if answers.is_full() {
+                break;
+            }
+            if matches!(command.id, CommandId::Stats | CommandId::Info) {
+                answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats(executor)))));
+            } else {
+                let args = request.args(command);
+                let target = Target::Request(key);
+                if executor.run(command.id, args, request.protocol, target, answers) == Ran::Wait {
+                    self.waiting.push(key);
+                    return;
+                }
+            }
+            *ran += 1;
+        }
+        self.finish_if_complete(key, executor, finished);
+    }
+
+    /// A command of request `key` was answered.
+    pub(crate) fn fill(
+        &mut self,
+        key: Key,
+        hole: u32,
+        bytes: Bytes,
+        gate: SeqNo,
+        executor: &Executor,
+        finished: &mut Vec<Finished>,
+    ) {
+        let Some(under_way) = self.under_way.get_mut(key) else {
+            unreachable!("a request is there until it is finished")
+        };
+        let answers = &mut under_way.answers;
+        let answer = &mut answers.each[hole as usize];
+        assert!(matches!(answer, Answer::Open), "a command is answered once");
+        *answer = Answer::Filled(Payload::Reply(bytes));
+        answers.open -= 1;
+        answers.gate = answers.gate.max(gate);
+        self.finish_if_complete(key, executor, finished);
+    }
+
+    /// The log went on: what waited for it leaves.
+    pub(crate) fn release(&mut self, released: SeqNo, finished: &mut Vec<Finished>) {
+        while let Some(&(gate, key)) = self.gated.front() {
+            if gate > released {
+                break;
+            }
+            self.gated.pop_front();
+            self.finish(key, finished);
+        }
+    }
+
+    /// The shard failed: what waited for its log is answered by the error.
+    pub(crate) fn fail_gated(&mut self, error: &str, finished: &mut Vec<Finished>) {
+        for (_, key) in std::mem::take(&mut self.gated) {
+            if let Some(under_way) = self.under_way.get_mut(key) {
+                for answer in &mut under_way.answers.each {
+                    let mut bytes = Vec::new();
+                    writer::error(&mut bytes, error);
+                    *answer = Answer::Filled(Payload::Reply(bytes.into()));
+                }
+            }
+            self.finish(key, finished);
+        }
+    }
+
+    fn finish_if_complete(&mut self, key: Key, executor: &Executor, finished: &mut Vec<Finished>) {
+        let Some(under_way) = self.under_way.get_mut(key) else { return };
+        let all_ran = under_way.ran == under_way.request.commands().len();
+        let complete = all_ran || under_way.answers.is_full();
+        if !complete || under_way.answers.open > 0 {
+            return;
+        }
+        if under_way.answers.gate <= executor.shard.released_seq() {
+            self.finish(key, finished);
+            return;
+        }
+        // The list stays in order: whoever comes later waits for what is already waited for, at most one sync more.
+        let last = self.gated.back().map_or(SeqNo(0), |(gate, _)| *gate);
+        self.gated.push_back((under_way.answers.gate.max(last), key));
+    }
+
+    fn finish(&mut self, key: Key, finished: &mut Vec<Finished>) {
+        let Some(UnderWay { request, ran, answers }) = self.under_way.remove(key) else {
+            unreachable!("a request is finished once")
+        };
+        let Answers { buffer, each, .. } = answers;
+        let mut buffer = BytesMut::from(Bytes::from(buffer));
+        let mut taken = 0;
+        let parts = request
+            .commands()
+            .iter()
+            .zip(each)
+            .map(|(command, answer)| {
+                let payload = match answer {
+                    Answer::Upto(end) => {
+                        let bytes = buffer.split_to(end - taken).freeze();
+                        taken = end;
+                        Payload::Reply(bytes)
+                    }
+                    Answer::Filled(payload) => payload,
+                    Answer::Open => unreachable!("complete"),
+                };
+                (command.hole, payload)
+            })
+            .collect();
+        finished.push((request.origin, Response { parts, rest: request.rest(ran) }));
+    }
+}

@@ -1,0 +1,421 @@
+//! Starting and stopping: the order of both stands here.
+//!
+//! Start: cores -> each inspects its shard (reading only) -> all passed -> each opens its shard -> all opened -> serve.
+//! Stop: no new connections or commands -> what was read is answered -> every core is quiet -> shards close -> cores end.
+//!
+//! The atomics that all cores share lie in `Shared`; cores exchange everything else as messages.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use shard::env::Env as _;
+use shard::env::glommio::GlommioEnv;
+use shard::key::Identity;
+use shard::options::Options;
+use shard::recovery::{Recovery, inspect};
+use shard::shard::Shard;
+
+use crate::error::ServerError;
+use crate::execute::Executor;
+use crate::format::DataDir;
+use crate::mesh::{Door, Message, Wires, wire};
+use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
+use crate::slots::SlotTable;
+use crate::worker::Worker;
+
+/// How often a core that waits for the others looks whether they are there.
+const STAGE_POLL: Duration = Duration::from_millis(1);
+
+/// Stages of a start.
+const INSPECTING: u8 = 0;
+const OPENING: u8 = 1;
+const SERVING: u8 = 2;
+const GIVEN_UP: u8 = 3;
+
+/// Everything that a server is made from. The directory is locked and its format known.
+#[derive(Debug)]
+pub struct Setup {
+    /// The CPU of each shard's core; as many as there are shards.
+    pub cpus: Vec<usize>,
+    /// Of one shard.
+    pub options: Options,
+    /// Where clients come in; `None`: embedded.
+    pub listener: Option<TcpListener>,
+    pub clients_max: usize,
+    pub bulk_bytes_max: u32,
+    /// FLUSHDB erases, as in Redis, instead of flushing memtables.
+    pub flushdb_erases: bool,
+    /// For CONFIG GET.
+    pub settings: Vec<(String, String)>,
+    pub telemetry: crate::telemetry::Static,
+}
+
+/// What all cores share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) cores: usize,
+    pub(crate) bulk_bytes_max: u32,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) telemetry: crate::telemetry::Static,
+    pub(crate) watch: OnceLock<Arc<WatchCounters>>,
+    clients_max: usize,
+    clients: AtomicUsize,
+    last_client_id: AtomicU64,
+    stage: AtomicU8,
+    stopping: AtomicBool,
+    quiet_cores: AtomicUsize,
+    doors: OnceLock<Vec<Door>>,
+}
+
+impl Shared {
+    /// Counts a client in, if there is room.
+    pub(crate) fn enter_client(&self) -> bool {
+        let entered = self.clients.fetch_add(1, Ordering::Relaxed) < self.clients_max;
+        if !entered {
+            self.clients.fetch_sub(1, Ordering::Relaxed);
+        }
+        entered
+    }
+
+    pub(crate) fn leave_client(&self) {
+        let before = self.clients.fetch_sub(1, Ordering::Relaxed);
+        assert!(before > 0);
+    }
+
+    pub(crate) fn next_client_id(&self) -> u64 {
+        self.last_client_id.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn clients_max(&self) -> usize {
+        self.clients_max
+    }
+
+    /// A stopping core has no connection and no request left. The last one sends all of them home.
+    pub(crate) fn core_is_quiet(&self) {
+        let quiet = self.quiet_cores.fetch_add(1, Ordering::AcqRel) + 1;
+        if quiet == self.cores {
+            self.tell_all(|| Message::Leave);
+        }
+    }
+
+    fn tell_all(&self, message: impl Fn() -> Message) {
+        for door in self.doors.get().into_iter().flatten() {
+            let mut message = message();
+            // An inbox empties within a pass of its core's loop; a core that is gone needs no message.
+            for _ in 0..DOOR_ATTEMPTS_MAX {
+                match door.send(message) {
+                    Ok(()) => break,
+                    Err(back) => message = back,
+                }
+                std::thread::yield_now();
+            }
+        }
+    }
+}
+
+/// Attempts to put a message into a full inbox when the server stops.
+const DOOR_ATTEMPTS_MAX: usize = 100_000;
+
+/// A running server, or the engine without a socket.
+pub struct Server {
+    shared: Arc<Shared>,
+    slots: SlotTable,
+    cores: Option<Cores<Result<(), ServerError>>>,
+    recovery: Vec<Recovery>,
+    /// Held for the life of the server: the lock on the directory.
+    _data_dir: DataDir,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Server").field("cores", &self.shared.cores).finish_non_exhaustive()
+    }
+}
+
+/// What a core reports while it starts.
+enum Report {
+    Inspected(Result<(), ServerError>),
+    Opened(usize, Result<Recovery, ServerError>),
+    /// Bytes of the log replayed, and their total.
+    Replayed(usize, u64, u64),
+}
+
+impl Server {
+    /// Starts all cores and opens all shards; returns when the server serves.
+    ///
+    /// # Errors
+    /// The first shard's or the runtime's error. Unless all shards pass inspection, nothing on disk is changed.
+    pub fn start(setup: Setup, data_dir: DataDir) -> Result<Self, ServerError> {
+        let cores = setup.cpus.len();
+        let format = data_dir.format().clone();
+        assert_eq!(cores, format.slots.shards() as usize);
+        let shared = Arc::new(Shared {
+            cores,
+            bulk_bytes_max: setup.bulk_bytes_max,
+            settings: setup.settings,
+            telemetry: setup.telemetry,
+            watch: OnceLock::new(),
+            clients_max: setup.clients_max,
+            clients: AtomicUsize::new(0),
+            last_client_id: AtomicU64::new(0),
+            stage: AtomicU8::new(INSPECTING),
+            stopping: AtomicBool::new(false),
+            quiet_cores: AtomicUsize::new(0),
+            doors: OnceLock::new(),
+        });
+        let wires = wire(cores);
+        let inboxes: Vec<_> = wires.iter().map(Wires::inbox).collect();
+        let (report, reports) = channel();
+        let mut listener = setup.listener.map(OwnedFd::from);
+        let mut seeds: Vec<Option<Seed>> = wires
+            .into_iter()
+            .enumerate()
+            .map(|(index, wires)| {
+                Some(Seed {
+                    wires,
+                    dir: data_dir.shard_path(shard_number(index)),
+                    identity: Identity { directory: format.directory, shard: shard_number(index) },
+                    options: setup.options.clone(),
+                    slots: format.slots.clone(),
+                    flushdb_erases: setup.flushdb_erases,
+                    listener: if index == 0 { listener.take() } else { None },
+                    shared: Arc::clone(&shared),
+                    report: report.clone(),
+                })
+            })
+            .collect();
+        drop(report);
+        let options = CoreOptions { cpus: setup.cpus, ..CoreOptions::default() };
+        let running = runtime::start(&options, |index| {
+            let seed = seeds[index].take();
+            move |context: CoreContext| async move {
+                match seed {
+                    // Boxed: 20 KiB, once per core.
+                    Some(seed) => Box::pin(seed.run(context)).await,
+                    None => unreachable!("each core is made once"),
+                }
+            }
+        })
+        .map_err(ServerError::Runtime)?;
+        let doors = inboxes
+            .into_iter()
+            .zip(running.bells().iter())
+            .map(|(inbox, bell)| Door::new(inbox, bell.clone()))
+            .collect();
+        drop(shared.doors.set(doors));
+        drop(shared.watch.set(running.watch_counters()));
+        let mut server = Self {
+            shared,
+            slots: format.slots,
+            cores: Some(running),
+            recovery: vec![Recovery::default(); cores],
+            _data_dir: data_dir,
+        };
+        match server.see_through_start(&reports) {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.shared.stage.store(GIVEN_UP, Ordering::Release);
+                // The cores' own results repeat what was reported.
+                drop(server.join());
+                Err(error)
+            }
+        }
+    }
+
+    fn see_through_start(&mut self, reports: &Receiver<Report>) -> Result<(), ServerError> {
+        let mut inspected = 0;
+        let mut opened = 0;
+        let mut told = Instant::now();
+        while opened < self.shared.cores {
+            let Ok(report) = reports.recv() else { return Err(ServerError::CoreDied) };
+            match report {
+                Report::Inspected(result) => {
+                    result?;
+                    inspected += 1;
+                    if inspected == self.shared.cores {
+                        self.shared.stage.store(OPENING, Ordering::Release);
+                    }
+                }
+                Report::Opened(index, result) => {
+                    self.recovery[index] = result?;
+                    opened += 1;
+                }
+                Report::Replayed(index, bytes, total) => {
+                    if told.elapsed() >= Duration::from_secs(1) {
+                        told = Instant::now();
+                        tracing::info!(
+                            shard = index,
+                            bytes,
+                            total,
+                            "replaying the write-ahead log"
+                        );
+                    }
+                }
+            }
+        }
+        self.shared.stage.store(SERVING, Ordering::Release);
+        Ok(())
+    }
+
+    /// What recovery did, shard by shard.
+    pub fn recovery(&self) -> &[Recovery] {
+        &self.recovery
+    }
+
+    /// Shards, and cores.
+    pub fn shards(&self) -> usize {
+        self.shared.cores
+    }
+
+    pub(crate) fn shard_of(&self, key: &[u8]) -> usize {
+        usize::from(self.slots.shard_of_key(key))
+    }
+
+    pub(crate) fn door(&self, core: usize) -> &Door {
+        match self.shared.doors.get() {
+            Some(doors) => &doors[core],
+            None => unreachable!("set before the server is handed out"),
+        }
+    }
+
+    /// Stops in order and waits for it: what was read is answered, everything is durable, files are closed.
+    ///
+    /// # Errors
+    /// The first shard that could not be closed in order; its acknowledged writes are in its log all the same.
+    pub fn stop(mut self) -> Result<(), ServerError> {
+        self.begin_stop();
+        self.join()
+    }
+
+    fn begin_stop(&self) {
+        if !self.shared.stopping.swap(true, Ordering::AcqRel) {
+            self.shared.tell_all(|| Message::Stop);
+        }
+    }
+
+    fn join(&mut self) -> Result<(), ServerError> {
+        let Some(cores) = self.cores.take() else { return Ok(()) };
+        for result in cores.join().map_err(ServerError::Runtime)? {
+            result?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.cores.is_some() {
+            self.begin_stop();
+            if let Err(error) = self.join() {
+                tracing::warn!(%error, "stopping the server");
+            }
+        }
+    }
+}
+
+/// What one core is made from.
+struct Seed {
+    wires: Wires,
+    dir: PathBuf,
+    identity: Identity,
+    options: Options,
+    slots: SlotTable,
+    flushdb_erases: bool,
+    listener: Option<OwnedFd>,
+    shared: Arc<Shared>,
+    report: Sender<Report>,
+}
+
+impl Seed {
+    /// The life of a core.
+    async fn run(self, context: CoreContext) -> Result<(), ServerError> {
+        let CoreContext { index, bells, env, mut driver, .. } = context;
+        let Self { wires, slots, flushdb_erases, listener, shared, .. } = self;
+        let opening = Opening {
+            index,
+            dir: self.dir,
+            identity: self.identity,
+            options: self.options,
+            shared: &shared,
+            report: self.report,
+        };
+        let opened =
+            Box::pin(driver.run(opening.open(&env))).await.map_err(ServerError::Runtime)?;
+        let Some(shard) = opened? else { return Ok(()) };
+        let executor = Executor::new(shard, &env, flushdb_erases);
+        let endpoint = wires.attach(bells);
+        let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
+        if let Err(error) = worker.run(&mut driver).await {
+            // A server without one of its cores is worse than a restart.
+            tracing::error!(core = index, %error, "the core's ring is broken");
+            std::process::abort();
+        }
+        let shard = worker.into_shard();
+        let closed = driver.run(async move { shard.close().await }).await;
+        closed.map_err(ServerError::Runtime)?.map_err(ServerError::Shard)
+    }
+}
+
+struct Opening<'a> {
+    index: usize,
+    dir: PathBuf,
+    identity: Identity,
+    options: Options,
+    shared: &'a Shared,
+    report: Sender<Report>,
+}
+
+impl Opening<'_> {
+    /// `None`: another core gave up.
+    async fn open(self, env: &GlommioEnv) -> Result<Option<Shard<GlommioEnv>>, ServerError> {
+        let index = self.index;
+        // The receiver lives until all have reported, or the start was given up.
+        let tell = |report| drop(self.report.send(report));
+        let inspected = match inspect(env, &self.dir, self.identity, self.options.clone()).await {
+            Ok(inspected) => inspected,
+            Err(error) => {
+                tell(Report::Inspected(Err(ServerError::Shard(error.clone()))));
+                return Err(ServerError::Shard(error));
+            }
+        };
+        tell(Report::Inspected(Ok(())));
+        if self.wait_for(env, OPENING).await == GIVEN_UP {
+            return Ok(None);
+        }
+        let progress = |bytes, total| tell(Report::Replayed(index, bytes, total));
+        let shard = match inspected.open(progress).await {
+            Ok((shard, recovery)) => {
+                tell(Report::Opened(index, Ok(recovery)));
+                shard
+            }
+            Err(error) => {
+                tell(Report::Opened(index, Err(ServerError::Shard(error.clone()))));
+                return Err(ServerError::Shard(error));
+            }
+        };
+        if self.wait_for(env, SERVING).await == GIVEN_UP {
+            shard.close().await.map_err(ServerError::Shard)?;
+            return Ok(None);
+        }
+        Ok(Some(shard))
+    }
+
+    async fn wait_for(&self, env: &GlommioEnv, stage: u8) -> u8 {
+        loop {
+            let now = self.shared.stage.load(Ordering::Acquire);
+            if now >= stage {
+                return now;
+            }
+            env.sleep(STAGE_POLL).await;
+        }
+    }
+}
+
+fn shard_number(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or_else(|_| unreachable!("bounded by SHARDS_MAX"))
+}

@@ -1,0 +1,381 @@
+//! What one core does: its loop, its connections, its shard, its side of the mesh.
+//!
+//! One pass of the loop:
+//! 1. The ring: submit, reap; socket events are handled (accept, receive, send).
+//! 2. The mesh: requests run on this shard, responses fill holes of connections here.
+//! 3. What the disk or a whole-shard job answered fills holes.
+//! 4. What the log released leaves; what waited for admission tries again; connections with input left go on.
+//! 5. Everyone who was sent something is rung. Then the driver: other tasks, turns, sleep.
+//!
+//! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
+
+mod rounds;
+mod sockets;
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shard::env::Env as _;
+use shard::env::glommio::{Driver, GlommioEnv};
+use shard::env::ring::Ring;
+use shard::key::SeqNo;
+
+use crate::command::ServerFacts;
+use crate::dispatch::Outbox;
+use crate::engine::CoreTools;
+use crate::execute::{Executor, Filled, Target};
+use crate::facts::{CoreStats, NetStats};
+use crate::gather::{GATHERED_GATE, Gathered};
+use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
+use crate::mesh::{ConnRef, Endpoint, Message, Response};
+use crate::net::connection::Connection;
+use crate::requests::{Finished, Requests};
+use crate::resp::ParserLimits;
+use crate::server::Shared;
+use crate::slab::{Key, Slab};
+use crate::slots::SlotTable;
+
+/// The token of the listener; connections' tokens have a generation and an index, neither as large.
+const LISTENER: u64 = (1 << 56) - 1;
+
+/// How long a stopping core waits for clients to take their last replies.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// One core.
+pub(crate) struct Worker {
+    index: usize,
+    env: GlommioEnv,
+    ring: Ring,
+    mesh: Endpoint,
+    executor: Executor,
+    tools: CoreTools,
+    requests: Requests,
+    slots: Rc<SlotTable>,
+    shared: Arc<Shared>,
+    facts: ServerFacts,
+    limits: ParserLimits,
+    listener: Option<OwnedFd>,
+    /// Its accept ended and is to be armed again.
+    accept_paused: bool,
+    next_core: usize,
+    conns: Slab<Connection>,
+    outbox: Outbox,
+    net: NetStats,
+    /// Connections that go on in the next pass.
+    ready: VecDeque<Key>,
+    /// Connections whose first reply waits for the log.
+    gated: Vec<Key>,
+    /// Connections whose next command waits for admission.
+    unadmitted: Vec<Key>,
+    /// Connections whose receive ended for want of a buffer.
+    starved: Vec<Key>,
+    released: SeqNo,
+    admission_seen: u64,
+    finished: Vec<Finished>,
+    stopping: Option<Duration>,
+    quiet: bool,
+    left: bool,
+    next_sweep: Duration,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: usize,
+        env: GlommioEnv,
+        mesh: Endpoint,
+        executor: Executor,
+        slots: SlotTable,
+        shared: Arc<Shared>,
+        listener: Option<OwnedFd>,
+    ) -> Self {
+        let ring = env.ring().clone();
+        let cores = shared.cores;
+        let limits = ParserLimits::new(shared.bulk_bytes_max);
+        let facts = ServerFacts { now_us: 0, settings: shared.settings.clone() };
+        if let Some(listener) = &listener {
+            ring.accept_multi(listener, LISTENER);
+        }
+        let now = env.now();
+        Self {
+            index,
+            ring,
+            mesh,
+            tools: CoreTools::new(executor.shard.clone(), env.clone()),
+            requests: Requests::default(),
+            slots: Rc::new(slots),
+            facts,
+            limits,
+            listener,
+            accept_paused: false,
+            next_core: 0,
+            conns: Slab::default(),
+            outbox: Outbox::new(index, cores),
+            net: NetStats::default(),
+            ready: VecDeque::new(),
+            gated: Vec::new(),
+            unadmitted: Vec::new(),
+            starved: Vec::new(),
+            released: executor.shard.released_seq(),
+            admission_seen: 0,
+            finished: Vec::new(),
+            stopping: None,
+            quiet: false,
+            left: false,
+            next_sweep: now,
+            executor,
+            shared,
+            env,
+        }
+    }
+
+    /// Runs until the server stops.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub(crate) async fn run(&mut self, driver: &mut Driver) -> std::io::Result<()> {
+        let mut completed = Vec::new();
+        let mut messages = Vec::new();
+        while !self.left {
+            let mut busy = self.ring.pass(&mut completed)?;
+            self.net.passes += 1;
+            self.facts.now_us = self.env.wall_ms() * 1000;
+            for completion in completed.drain(..) {
+                busy = true;
+                self.completed(completion);
+            }
+            self.mesh.receive(MESSAGES_PER_PASS, &mut messages);
+            for message in messages.drain(..) {
+                busy = true;
+                self.received(message);
+            }
+            busy |= self.go_on();
+            busy |= self.mesh.ring();
+            driver.after_pass(busy).await?;
+        }
+        Ok(())
+    }
+
+    // ---- step 2: the mesh ----
+
+    pub(super) fn received(&mut self, message: Message) {
+        match message {
+            Message::Request(request) => {
+                self.net.commands_from_mesh += request.commands().len() as u64;
+                let stats = core_stats(self.index, self.net, self.conns.len());
+                self.requests.begin(*request, &mut self.executor, &stats, &mut self.finished);
+                self.deliver();
+            }
+            Message::Response(key, shard, response) => self.respond(key, shard, *response),
+            Message::Adopt(socket) => self.adopt(socket),
+            Message::Call(call) => call(&self.tools),
+            Message::Stop => self.stop(),
+            Message::Leave => self.left = true,
+        }
+    }
+
+    /// Sends the responses that became ready.
+    pub(super) fn deliver(&mut self) {
+        let shard = u32::try_from(self.index).unwrap_or(u32::MAX);
+        while let Some((origin, response)) = self.finished.pop() {
+            let ConnRef { core, key } = origin;
+            if core as usize == self.index {
+                self.respond(key, shard, response);
+            } else {
+                self.mesh.send(core as usize, Message::Response(key, shard, Box::new(response)));
+            }
+        }
+    }
+
+    /// Answers of a shard for a connection of this core.
+    pub(super) fn respond(&mut self, key: Key, shard: u32, response: Response) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.rests.extend(response.rest.map(|rest| (shard as usize, rest)));
+        for (hole, payload) in response.parts {
+            match conn.gathers.take(hole, shard, payload) {
+                None => {}
+                Some(Gathered::Reply(bytes)) => conn.replies.fill(hole, bytes, GATHERED_GATE),
+                Some(Gathered::Stats(cores, show)) => {
+                    let mut out = Vec::new();
+                    self.shared.render(&cores, show, conn.session.protocol, &mut out);
+                    conn.replies.fill(hole, out.into(), GATHERED_GATE);
+                }
+            }
+        }
+        self.flush(key);
+    }
+
+    // ---- steps 3 and 4 ----
+
+    /// Whatever became possible since the last pass. Answers whether anything was done.
+    fn go_on(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(Filled { target, hole, bytes, gate }) = self.executor.next_filled() {
+            busy = true;
+            match target {
+                Target::Conn(key) => {
+                    if let Some(conn) = self.conns.get_mut(key) {
+                        conn.replies.fill(hole, bytes, gate);
+                        self.flush(key);
+                    }
+                }
+                Target::Request(key) => {
+                    let finished = &mut self.finished;
+                    self.requests.fill(key, hole, bytes, gate, &self.executor, finished);
+                    self.deliver();
+                }
+            }
+        }
+        busy |= self.release();
+        busy |= self.admit();
+        for _ in 0..self.ready.len() {
+            let Some(key) = self.ready.pop_front() else { break };
+            busy = true;
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.queued = false;
+                self.ask_rests(key);
+                self.run_conn(key);
+            }
+        }
+        self.rearm_starved();
+        self.sweep();
+        busy
+    }
+
+    /// The log went on, or failed.
+    fn release(&mut self) -> bool {
+        let released = self.executor.shard.released_seq();
+        let moved = released != self.released;
+        if moved {
+            self.released = released;
+            self.requests.release(released, &mut self.finished);
+            self.deliver();
+            for key in std::mem::take(&mut self.gated) {
+                if let Some(conn) = self.conns.get_mut(key) {
+                    conn.gated = false;
+                    self.flush(key);
+                }
+            }
+        }
+        self.fail_gated() || moved
+    }
+
+    /// What waits for a log that has failed is answered by the error. Not once: reads of what the log did not take come
+    /// later too.
+    fn fail_gated(&mut self) -> bool {
+        if self.gated.is_empty() && !self.requests.any_gated() {
+            return false;
+        }
+        let Some(error) = self.executor.shard.failure() else { return false };
+        let text = crate::error::reply_text(&error);
+        for key in std::mem::take(&mut self.gated) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.gated = false;
+                conn.replies.fail_gated(self.released, &text);
+                self.flush(key);
+            }
+        }
+        self.requests.fail_gated(&text, &mut self.finished);
+        self.deliver();
+        true
+    }
+
+    /// Those who waited for admission try again when it may have changed.
+    fn admit(&mut self) -> bool {
+        if self.unadmitted.is_empty() && !self.requests.any_waiting() {
+            return false;
+        }
+        let changes = self.executor.shard.admission_changes();
+        if changes == self.admission_seen {
+            return false;
+        }
+        self.admission_seen = changes;
+        for key in std::mem::take(&mut self.unadmitted) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.waits_for_admission = false;
+                self.run_conn(key);
+            }
+        }
+        let stats = core_stats(self.index, self.net, self.conns.len());
+        self.requests.retry(&mut self.executor, &stats, &mut self.finished);
+        self.deliver();
+        true
+    }
+
+    fn rearm_starved(&mut self) {
+        if self.starved.is_empty() || self.ring.buffers_free() == 0 {
+            return;
+        }
+        for key in std::mem::take(&mut self.starved) {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.starved = false;
+                self.rearm(key);
+            }
+        }
+    }
+
+    /// Now and then: replies that nobody reads, a paused listener, the end of a stop.
+    fn sweep(&mut self) {
+        let now = self.env.now();
+        if now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now + crate::limits::SWEEP_INTERVAL;
+        if let Some(listener) = &self.listener
+            && std::mem::take(&mut self.accept_paused)
+        {
+            self.ring.accept_multi(listener, LISTENER);
+        }
+        for key in self.conns.keys() {
+            let Some(conn) = self.conns.get_mut(key) else { continue };
+            if conn.sending && now.saturating_sub(conn.progress_at) > OUTPUT_STALL_MAX {
+                tracing::warn!(peer = conn.session.peer, "closed: its replies made no progress");
+                self.net.output_closed += 1;
+                self.kill(key);
+            }
+        }
+        if let Some(began) = self.stopping {
+            if now.saturating_sub(began) > DRAIN_MAX {
+                for key in self.conns.keys() {
+                    self.kill(key);
+                }
+            }
+            if !self.quiet && self.conns.len() == 0 && self.requests.len() == 0 {
+                self.quiet = true;
+                self.shared.core_is_quiet();
+            }
+        }
+    }
+
+    // ---- stop ----
+
+    fn stop(&mut self) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(self.env.now());
+        self.listener = None;
+        self.ring.cancel(LISTENER);
+        for key in self.conns.keys() {
+            self.hang_up(key);
+        }
+        self.next_sweep = self.env.now();
+    }
+
+    /// Ends the executor's tasks and gives the shard back to be closed.
+    pub(crate) fn into_shard(self) -> shard::shard::Shard<GlommioEnv> {
+        self.executor.close();
+        self.executor.shard
+    }
+}
+
+/// Telemetry of this core at this moment.
+fn core_stats(index: usize, net: NetStats, connections: usize) -> impl Fn(&Executor) -> CoreStats {
+    move |executor| CoreStats {
+        index,
+        net: NetStats { connections: connections as u64, ..net },
+        shard: executor.shard.stats(),
+    }
+}

@@ -1,0 +1,206 @@
+//! A round of a connection: the commands that its input holds, up to where something must wait.
+
+use shard::env::Env as _;
+use shard::key::SeqNo;
+
+use super::Worker;
+use crate::command::{self, Flow, Place};
+use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
+use crate::limits::{COMMANDS_PER_TURN, TURN_US};
+use crate::mesh::Message;
+use crate::net::connection::{Connection, Phase};
+use crate::reply::Sink;
+use crate::resp::Parsed;
+use crate::slab::Key;
+
+/// Commands between two looks at the clock.
+const COMMANDS_PER_CLOCK: usize = 64;
+
+impl Worker {
+    /// New bytes. Parsed where they lie when nothing waits before them.
+    pub(super) fn input(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.unparsed_bytes() > 0
+            || !conn.may_run()
+            || conn.waits_for_admission
+            || conn.is_clogged()
+        {
+            conn.push_input(bytes);
+            conn.needs_bytes = false;
+            if conn.waits_for_admission {
+                self.rearm(key);
+            } else {
+                self.run_conn(key);
+            }
+            return;
+        }
+        let consumed = self.run_commands(key, bytes);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.push_input(&bytes[consumed..]);
+        }
+        self.after_commands(key);
+    }
+
+    /// Runs what a connection has as input.
+    pub(super) fn run_conn(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let may_run = conn.may_run() && !conn.waits_for_admission && !conn.is_clogged();
+        if conn.unparsed_bytes() > 0 && may_run {
+            let input = std::mem::take(&mut conn.input);
+            let from = conn.input_from;
+            let consumed = self.run_commands(key, &input[from..]);
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.input = input;
+                conn.consume(from + consumed);
+            }
+        }
+        self.after_commands(key);
+    }
+
+    /// Parses and dispatches commands from `input` until it ends, something must wait, or the turn is over.
+    /// Answers the bytes consumed.
+    fn run_commands(&mut self, key: Key, input: &[u8]) -> usize {
+        let Self {
+            conns, executor, outbox, slots, facts, net, index, env, ready, unadmitted, ..
+        } = self;
+        let Some(conn) = conns.get_mut(key) else { return 0 };
+        let began = env.now();
+        let mut consumed = 0;
+        conn.needs_bytes = false;
+        for count in 1..=COMMANDS_PER_TURN {
+            let rest = &input[consumed..];
+            let parsed = match conn.parser.parse(rest) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    let before = conn.replies.buffer().len();
+                    error.write(conn.replies.buffer());
+                    if conn.replies.buffer().len() > before {
+                        conn.replies.done(SeqNo(0));
+                        net.errors += 1;
+                    }
+                    conn.phase = Phase::Finishing;
+                    return input.len();
+                }
+            };
+            let bytes = match parsed {
+                Parsed::Incomplete => {
+                    conn.needs_bytes = true;
+                    return consumed;
+                }
+                Parsed::Empty { consumed: bytes } => {
+                    consumed += bytes;
+                    continue;
+                }
+                Parsed::Command { consumed: bytes } => bytes,
+            };
+            net.commands += 1;
+            let args = conn.parser.args(rest);
+            let mut barrier = false;
+            match command::resolve(args) {
+                Err(refusal) => {
+                    let flow = refusal.write(args, conn.replies.buffer());
+                    net.errors += 1;
+                    if end_reply(conn, flow) {
+                        return input.len();
+                    }
+                }
+                Ok(spec) if spec.place == Place::Local => {
+                    let flow =
+                        command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
+                    if end_reply(conn, flow) {
+                        return input.len();
+                    }
+                }
+                Ok(spec) => {
+                    if let Err(error) = command::check(spec, args) {
+                        error.write(conn.replies.buffer());
+                        conn.replies.done(SeqNo(0));
+                        net.errors += 1;
+                        consumed += bytes;
+                        continue;
+                    }
+                    let mut dispatcher = Dispatcher { index: *index, slots, executor, outbox };
+                    let parts = ConnParts {
+                        protocol: conn.session.protocol,
+                        replies: &mut conn.replies,
+                        gathers: &mut conn.gathers,
+                    };
+                    match dispatcher.dispatch(key, spec, args, parts) {
+                        Dispatched::Next => {}
+                        Dispatched::Barrier => barrier = true,
+                        Dispatched::Wait => {
+                            net.commands -= 1;
+                            conn.waits_for_admission = true;
+                            unadmitted.push(key);
+                            return consumed;
+                        }
+                    }
+                }
+            }
+            consumed += bytes;
+            if barrier || conn.is_round_full() {
+                return consumed;
+            }
+            if count % COMMANDS_PER_CLOCK == 0
+                && env.now().saturating_sub(began).as_micros() >= u128::from(TURN_US)
+            {
+                break;
+            }
+        }
+        // The turn is over, the input perhaps not.
+        if !conn.queued && consumed < input.len() {
+            conn.queued = true;
+            ready.push_back(key);
+        }
+        consumed
+    }
+
+    /// Sends off what a round of commands made: requests to other cores, replies to the client.
+    fn after_commands(&mut self, key: Key) {
+        let mut own = None;
+        for (core, request) in self.outbox.take() {
+            if core == self.index {
+                own = Some(request);
+            } else {
+                self.mesh.send(core, Message::Request(request));
+            }
+        }
+        if let Some(request) = own {
+            self.received(Message::Request(request));
+        }
+        self.flush(key);
+    }
+
+    /// Sends commands again that another core sent back because their replies were too many.
+    pub(super) fn ask_rests(&mut self, key: Key) {
+        while let Some(conn) = self.conns.get_mut(key)
+            && let Some(next) = conn.askable_rest()
+        {
+            let (core, request) = conn.rests.swap_remove(next);
+            if core == self.index {
+                self.received(Message::Request(request));
+            } else {
+                self.mesh.send(core, Message::Request(request));
+            }
+        }
+    }
+}
+
+/// Closes the reply that a command without a shard wrote; true: nothing more is run.
+fn end_reply(conn: &mut Connection, flow: Flow) -> bool {
+    match flow {
+        Flow::Continue => {
+            conn.replies.done(SeqNo(0));
+            false
+        }
+        Flow::CloseAfterReply => {
+            conn.replies.done(SeqNo(0));
+            conn.phase = Phase::Finishing;
+            true
+        }
+        Flow::CloseSilently => {
+            conn.phase = Phase::Finishing;
+            true
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Step 1 of a pass: what sockets did, and replies on their way out.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+
+use shard::env::Env as _;
+use shard::env::ring::{Completion, SocketEvent};
+
+use super::{LISTENER, Worker};
+use crate::command::Session;
+use crate::limits::OUTPUT_BYTES_MAX;
+use crate::mesh::Message;
+use crate::net::connection::{Connection, Phase};
+use crate::slab::Key;
+
+impl Worker {
+    pub(super) fn completed(&mut self, completion: Completion) {
+        let Completion { token, event, more } = completion;
+        if token == LISTENER {
+            self.listener_event(event, more);
+            return;
+        }
+        let key = Key::from_token(token);
+        let Some(conn) = self.conns.get_mut(key) else {
+            // A late event of a connection that is gone. An accepted socket would be closed by its drop.
+            return;
+        };
+        match event {
+            SocketEvent::Received(buffer) => {
+                conn.receiving = more;
+                let bytes: &[u8] = &buffer;
+                self.net.input_bytes += bytes.len() as u64;
+                conn.last_active_at = self.env.now();
+                if conn.phase == Phase::Open && !conn.hung_up {
+                    self.input(key, bytes);
+                }
+            }
+            SocketEvent::Starved => {
+                conn.receiving = false;
+                conn.starved = true;
+                self.starved.push(key);
+            }
+            SocketEvent::Cancelled => {
+                conn.receiving = more;
+                self.rearm(key);
+            }
+            SocketEvent::Closed => {
+                conn.receiving = false;
+                // The peer sends no more; what it asked for is still answered.
+                self.hang_up(key);
+            }
+            SocketEvent::Failed(_) => {
+                conn.receiving = false;
+                self.kill(key);
+            }
+            SocketEvent::Sent { buf, from, written } => self.sent(key, buf, from, written),
+            SocketEvent::SendFailed { .. } => {
+                conn.sending = false;
+                self.kill(key);
+            }
+            SocketEvent::Accepted(_) => unreachable!("only the listener accepts"),
+        }
+    }
+
+    fn listener_event(&mut self, event: SocketEvent, more: bool) {
+        match event {
+            SocketEvent::Accepted(socket) => {
+                let target = self.next_core;
+                self.next_core = (self.next_core + 1) % self.shared.cores;
+                if target == self.index {
+                    self.adopt(socket);
+                } else {
+                    self.mesh.send(target, Message::Adopt(socket));
+                }
+            }
+            SocketEvent::Failed(error) => {
+                tracing::warn!(%error, "accepting a connection; trying again with the next sweep");
+            }
+            _ => {}
+        }
+        if !more {
+            // Armed again by the sweep: a full descriptor table must not make this spin.
+            self.next_sweep = self.next_sweep.min(self.env.now() + Duration::from_millis(100));
+            self.accept_paused = true;
+        }
+    }
+
+    pub(super) fn adopt(&mut self, socket: OwnedFd) {
+        self.net.connections_received += 1;
+        if !self.shared.enter_client() {
+            self.net.connections_rejected += 1;
+            crate::net::reject(&socket, b"-ERR max number of clients reached\r\n");
+            return;
+        }
+        if self.stopping.is_some() {
+            self.shared.leave_client();
+            return;
+        }
+        crate::net::tune(&socket);
+        let (peer, local) = crate::net::addresses(&socket);
+        let mut session =
+            Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
+        session.descriptor = i64::from(socket.as_raw_fd());
+        let conn = Connection::new(socket, self.limits, session, self.env.now());
+        let key = self.conns.insert(conn);
+        self.rearm(key);
+    }
+
+    /// Arms or ends a connection's receive as it wants input or not.
+    pub(super) fn rearm(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.wants_input() && !conn.receiving && !conn.starved {
+            conn.receiving = true;
+            self.ring.recv_multi(&conn.socket, key.token());
+        } else if !conn.wants_input() && conn.receiving {
+            // It answers `Cancelled`, and then this is asked again.
+            self.ring.cancel(key.token());
+        }
+    }
+
+    /// Moves the replies that may leave to the socket, and sees what the connection does next.
+    pub(super) fn flush(&mut self, key: Key) {
+        let released = self.released;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.replies.drain(&mut conn.out, released);
+        if !conn.gated && conn.replies.gate(released).is_some() {
+            conn.gated = true;
+            self.gated.push(key);
+        }
+        if conn.waiting_output() > OUTPUT_BYTES_MAX {
+            tracing::warn!(peer = conn.session.peer, "closed: it does not read its replies");
+            self.net.output_closed += 1;
+            self.kill(key);
+            return;
+        }
+        if !conn.sending && !conn.out.is_empty() && conn.phase != Phase::Dead {
+            let out = std::mem::take(&mut conn.out);
+            conn.sending = true;
+            conn.progress_at = self.env.now();
+            self.ring.send(&conn.socket, out, 0, key.token());
+        }
+        // A request that is not whole yet waits for bytes, not for a turn.
+        let may_run_on = conn.has_commands()
+            && conn.may_run()
+            && !conn.waits_for_admission
+            && !conn.is_clogged();
+        if !conn.queued && (may_run_on || conn.askable_rest().is_some()) {
+            conn.queued = true;
+            self.ready.push_back(key);
+        }
+        if conn.hung_up && conn.phase == Phase::Open && !conn.has_commands() {
+            conn.phase = Phase::Finishing;
+        }
+        if conn.phase == Phase::Finishing && conn.is_drained() {
+            self.remove(key);
+        } else {
+            self.rearm(key);
+        }
+    }
+
+    pub(super) fn sent(&mut self, key: Key, mut buf: Vec<u8>, from: usize, written: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.progress_at = self.env.now();
+        self.net.output_bytes += written as u64;
+        if conn.phase == Phase::Dead {
+            conn.sending = false;
+            self.remove(key);
+            return;
+        }
+        let done = from + written;
+        if done < buf.len() {
+            self.ring.send(&conn.socket, buf, done, key.token());
+            return;
+        }
+        conn.sending = false;
+        if conn.out.is_empty() && buf.capacity() <= crate::limits::OUTPUT_BUFFER_KEPT_BYTES {
+            buf.clear();
+            conn.out = buf;
+        }
+        self.flush(key);
+    }
+
+    /// No more input; what was received whole is still run and answered.
+    pub(super) fn hang_up(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.hung_up = true;
+        self.flush(key);
+    }
+
+    /// Ends a connection without another byte.
+    pub(super) fn kill(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.phase = Phase::Dead;
+        if conn.sending {
+            self.ring.shutdown(&conn.socket);
+        } else {
+            self.remove(key);
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) {
+        if let Some(conn) = self.conns.remove(key) {
+            self.shared.leave_client();
+            self.ring.close(conn.socket);
+        }
+    }
+}
