@@ -1,0 +1,25 @@
+//! Black-box tests: each starts the real binary on a free port with a data directory of its own and talks to it over TCP.
+//!
+//! One test program instead of one per file: it links once, and helpers that only some files use are not dead code.
+//! `cargo test --test blackbox kill9::` runs one file.
+//!
+//! `RUSTY_LSM_TEST_BIN=PATH` runs another binary. If its name is `redis-server` it is started as Redis: that validates
+//! client, oracle and expected texts; what only this server does is then skipped, and each skip says so.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "black-box tests wait for another process, with plain threads"
+)]
+
+mod common;
+
+mod clients;
+mod flush;
+mod kill9;
+mod large;
+mod multikey;
+mod pipelining;
+mod resp;
+mod restart;
+mod shutdown;
+mod startup;
