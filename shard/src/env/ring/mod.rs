@@ -340,10 +340,15 @@ impl Ring {
     /// Sleeps in this ring until something completes, the bell is rung, a signal comes or `timeout` is over. One system
     /// call, which also submits. Nothing else of this thread runs meanwhile: its executor's tasks and I/O wait.
     pub(in crate::env) fn doze(&self, timeout: Option<Duration>) -> io::Result<()> {
-        if self.core.nudged.get() || self.core.wants_enter() || self.core.has_completed() {
+        if self.has_work() {
             return Ok(());
         }
         self.core.wait(timeout)
+    }
+
+    /// Whether a pass would find anything, as far as can be told without a system call.
+    pub(in crate::env) fn has_work(&self) -> bool {
+        self.core.nudged.get() || self.core.wants_enter() || self.core.has_completed()
     }
 
     /// After the loop slept.
