@@ -130,7 +130,7 @@ impl<E: Env> Shard<E> {
                     view,
                 });
             };
-            if let Some(entry) = block.get(key) {
+            if let Some(entry) = block.get_hashed(key, hash) {
                 return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
             }
             add(&self.counters().filter_false, 1);

@@ -4,7 +4,13 @@
 //! # Invariants
 //! - Keys ascend strictly; restart `i` is the offset of entry `RESTART_INTERVAL * i`, whose key is whole.
 //! - A [`Block`] was walked once from end to end when it was made, so no later read of it can fail.
+//!
+//! # Searching
+//! Binary over the restart points, then entry by entry: each probe is a cache miss in a block that lies in memory for
+//! long. A block that is searched by hash a second time gets a byte of hash for each entry ([`Block::find_hashed`]); one
+//! look at those names the few entries between two restart points that may be the one, and mostly says so of none or one.
 
+use std::cell::{Cell, OnceCell};
 use std::cmp::Ordering;
 use std::fmt;
 use std::ops::{Deref, Range};
@@ -12,7 +18,7 @@ use std::rc::Rc;
 
 use crate::coding::{Reader, put_varint};
 use crate::env::IoBuf;
-use crate::key::{Entry, Kind, SeqNo};
+use crate::key::{self, Entry, Kind, SeqNo};
 use crate::limits::{BLOCK_RAW_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_CAP};
 
 /// Entries from one restart point to the next. More: smaller blocks, longer linear searches.
@@ -139,6 +145,10 @@ pub struct Block {
     /// End of the entries in the body; the restart points follow.
     entries_end: usize,
     restarts: usize,
+    /// A byte of each entry's hash, in order, once it paid to make them.
+    tags: OnceCell<Box<[u8]>>,
+    /// It was searched by hash before.
+    searched: Cell<bool>,
 }
 
 impl fmt::Debug for Block {
@@ -260,7 +270,8 @@ impl Block {
         if count == 0 || restarts != count.div_ceil(RESTART_INTERVAL) {
             return Err("a number of restart points that does not fit the entries");
         }
-        Ok(Self { store, entries_end, restarts })
+        let (tags, searched) = (OnceCell::new(), Cell::new(false));
+        Ok(Self { store, entries_end, restarts, tags, searched })
     }
 
     /// Entries and restart points, decompressed.
@@ -278,6 +289,8 @@ impl Block {
     /// All memory that this block holds, in bytes: its weight in the cache.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
+            // Its tags, whether they are there yet or not.
+            + self.restarts * RESTART_INTERVAL
             + match &self.store {
                 Store::Own(body) => body.capacity(),
                 Store::Read { buf, .. } => buf.capacity(),
@@ -309,8 +322,44 @@ impl Block {
 
     /// The entry of `key`. Allocates nothing.
     pub fn find(&self, key: &[u8]) -> Option<Found> {
+        self.find_from(self.restart_before(key), key)
+    }
+
+    /// As [`Block::find`], knowing the key's [`hash`](key::hash). Allocates a byte an entry the second time.
+    pub fn find_hashed(&self, key: &[u8], hash: u64) -> Option<Found> {
+        let tags = match self.tags.get() {
+            Some(tags) => tags,
+            // Most blocks of a working set larger than memory are read for one key, and then driven out.
+            None if !self.searched.replace(true) => return self.find(key),
+            None => self.tags.get_or_init(|| self.make_tags()),
+        };
+        let mut tried = None;
+        for index in memchr::memchr_iter(tag_of(hash), tags) {
+            let restart = index / RESTART_INTERVAL;
+            if tried.replace(restart) != Some(restart)
+                && let Some(found) = self.find_from(restart, key)
+            {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    fn make_tags(&self) -> Box<[u8]> {
+        let mut tags = Vec::with_capacity(self.restarts * RESTART_INTERVAL);
+        let mut window = Window::default();
+        for index in 0..self.restarts {
+            self.window(index, &mut window);
+            let keys = window.items.iter().map(|item| window.keys.get(item.key.clone()));
+            tags.extend(keys.map(|key| tag_of(key::hash(key.unwrap_or_default()))));
+        }
+        tags.into()
+    }
+
+    /// The entry of `key`, if it lies between restart point `index` and the first key above it.
+    fn find_from(&self, index: usize, key: &[u8]) -> Option<Found> {
         let entries = self.entries();
-        let mut at = restart(self.body(), self.entries_end, self.restart_before(key))?;
+        let mut at = restart(self.body(), self.entries_end, index)?;
         // Bytes that `key` has in common with the entry looked at last, which is below `key`.
         let mut matched = 0;
         while at < entries.len() {
@@ -337,7 +386,16 @@ impl Block {
 
     /// The entry of `key`, whatever its kind. Allocates nothing.
     pub fn get<'a>(&'a self, key: &'a [u8]) -> Option<Entry<'a>> {
-        let found = self.find(key)?;
+        self.entry(key, self.find(key)?)
+    }
+
+    /// As [`Block::get`], by [`Block::find_hashed`].
+    #[inline]
+    pub fn get_hashed<'a>(&'a self, key: &'a [u8], hash: u64) -> Option<Entry<'a>> {
+        self.entry(key, self.find_hashed(key, hash)?)
+    }
+
+    fn entry<'a>(&'a self, key: &'a [u8], found: Found) -> Option<Entry<'a>> {
         let value = self.body().get(found.value)?;
         Some(Entry { key, seq: found.seq, kind: found.kind, value })
     }
@@ -437,6 +495,12 @@ impl Deref for BlockValue {
     fn deref(&self) -> &[u8] {
         self.block.body().get(self.range.clone()).unwrap_or_default()
     }
+}
+
+/// The byte of a hash that a block keeps. Any will do: a filter mixes the whole hash with a secret of its own.
+#[inline]
+fn tag_of(hash: u64) -> u8 {
+    hash.to_be_bytes()[0]
 }
 
 /// Length of the longest common prefix, in bytes.

@@ -6,7 +6,7 @@ use super::super::block::{Block, BlockBuilder, BlockValue, RESTART_INTERVAL};
 use super::super::stored::{self, Packer, Seed, plain, trailer};
 use super::{IDENTITY, Rows, all, entry, key, plain_rows, rows};
 use crate::env::IoBuf;
-use crate::key::Kind;
+use crate::key::{Entry, Kind, hash};
 use std::rc::Rc;
 
 fn body(rows: &Rows) -> Vec<u8> {
@@ -35,8 +35,10 @@ proptest! {
     fn a_block_answers_like_a_map(rows in rows(120), others in prop::collection::vec(key(), 50)) {
         let block = Block::new(body(&rows)).unwrap();
         for key in rows.keys().chain(&others) {
-            let found = block.get(key).map(|entry| (entry.seq.0, entry.kind, entry.value.to_vec()));
-            prop_assert_eq!(found, rows.get(key).cloned());
+            let row = |entry: Entry<'_>| (entry.seq.0, entry.kind, entry.value.to_vec());
+            prop_assert_eq!(block.get(key).map(row), rows.get(key).cloned());
+            // The first one without tags, all others with them.
+            prop_assert_eq!(block.get_hashed(key, hash(key)).map(row), rows.get(key).cloned());
         }
         let listed: Rows =
             all(&block).into_iter().map(|(key, seq, kind, value)| (key, (seq, kind, value))).collect();
