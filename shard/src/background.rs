@@ -273,7 +273,7 @@ impl<E: Env> Shard<E> {
             // One compaction of a shard at a time.
             busy: &Busy::new(),
             pointers,
-            idle: view.sealed.is_empty(),
+            idle: self.inner.quiet.get() && view.sealed.is_empty(),
         };
         compaction::pick(options.style, &view.version, &situation)
     }

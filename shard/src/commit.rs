@@ -497,8 +497,11 @@ impl<E: Env> Shard<E> {
 
     /// Once a second while the shard is open: due syncs, free space, idle compaction, files that a reader held.
     async fn tick(self) {
+        let mut last_seq = self.inner.progress.last.get();
         while !self.inner.closing.get() {
             self.nap(SYNC_INTERVAL).await;
+            let before = std::mem::replace(&mut last_seq, self.inner.progress.last.get());
+            self.inner.quiet.set(before == last_seq);
             self.inner.commit_wanted.signal();
             self.look_at_sync();
             self.look_at_free_space().await;

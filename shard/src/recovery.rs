@@ -218,6 +218,7 @@ impl<E: Env> Inspected<E> {
                 background: Background::default(),
                 admission: Event::new(),
                 pressure: Pressure::new(),
+                quiet: Cell::new(false),
                 erasing: Cell::new(false),
                 closing: Cell::new(false),
                 sync_late: Cell::new(false),

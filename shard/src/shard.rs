@@ -93,6 +93,8 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) admission: Event,
     /// Slows writes while the background is behind.
     pub(crate) pressure: Pressure,
+    /// Nothing was written for a second or two: time for what is not urgent.
+    pub(crate) quiet: Cell<bool>,
     pub(crate) erasing: Cell<bool>,
     pub(crate) closing: Cell<bool>,
     pub(crate) sync_late: Cell<bool>,

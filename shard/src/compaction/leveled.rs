@@ -12,7 +12,8 @@
 //!    and large against L0 ([`L1_OVER_L0`]): a merge rewrites all of it for the little that comes from above, so it is
 //!    made smaller first, however urgent L0 is. Going on with L0 made L1 larger with each merge, and each merge longer.
 //! 2. The level with the highest score: bytes that are not already on their way, against the target.
-//! 3. When idle: tables rich in tombstones, downwards, or rewritten where nothing lies below them.
+//! 3. When idle: what is left in L0, so that reads look at one run less and old versions give their space back; then
+//!    tables rich in tombstones, downwards, or rewritten where nothing lies below them.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
@@ -54,7 +55,7 @@ pub(crate) fn pick<H>(version: &Version<H>, situation: &Situation<'_>) -> Option
             0 => pick_l0(version, situation),
             _ => pick_level(version, situation, level),
         })
-        .or_else(|| situation.idle.then(|| pick_tombstones(version, situation)).flatten())
+        .or_else(|| situation.idle.then(|| pick_idle(version, situation)).flatten())
 }
 
 /// What each level should hold at most, in bytes; the last one anything. L0 is counted in tables.
@@ -273,6 +274,13 @@ fn widen<'a, H>(
         }
     }
     Some(all)
+}
+
+/// Two tables of L0 are worth the rewriting of L1 once; a single one is not, so that a trickle of writes, flushed now and
+/// then, does not rewrite it each time.
+fn pick_idle<H>(version: &Version<H>, situation: &Situation<'_>) -> Option<Plan> {
+    let l0 = (version.levels[0].len() > 1).then(|| into_l1(version, situation, Reason::Idle));
+    l0.flatten().or_else(|| pick_tombstones(version, situation))
 }
 
 /// Space that only tombstones hold back, from the top down. Each plan moves them lower or drops them: it ends.

@@ -52,7 +52,7 @@ pub(crate) struct Situation<'a> {
     pub busy: &'a Busy,
     /// Where each level goes on.
     pub pointers: &'a Pointers,
-    /// Nothing else is due: tombstones may be cleared for their space alone.
+    /// Nothing is being written: L0 may be merged and tombstones cleared before they are due.
     pub idle: bool,
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum Reason {
     L0Small,
     /// A level holds more bytes than its target.
     LevelFull,
+    /// Nothing is being written, and readers look at each table of L0.
+    Idle,
     /// A table rich in tombstones, with nothing more urgent to do.
     Tombstones,
     /// Size-tiered: enough runs of one size.
@@ -31,6 +33,7 @@ impl fmt::Display for Reason {
             Self::L0Waits => "L0 waits for L1",
             Self::L0Small => "L0 is small against L1",
             Self::LevelFull => "level is full",
+            Self::Idle => "idle",
             Self::Tombstones => "tombstones",
             Self::Tier => "runs of one size",
             Self::Slide => "makes room above",

@@ -206,6 +206,12 @@ impl Driver {
         .await
     }
 
+    /// Sleeps as soon as there is nothing to do.
+    #[cfg(test)]
+    pub(super) fn never_linger(&mut self) {
+        self.linger_from += Duration::from_secs(3600);
+    }
+
     /// Turns of glommio made while the loop was awake.
     pub fn turns(&self) -> u64 {
         self.turns.get()

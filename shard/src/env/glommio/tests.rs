@@ -432,6 +432,7 @@ fn an_operation_queued_while_the_loop_sleeps_wakes_it() {
 #[test]
 fn a_pause_while_the_loop_sleeps_wakes_it() {
     on_core(|env, mut driver| async move {
+        driver.never_linger();
         let done = Rc::new(Cell::new(false));
         let (env2, done2) = (env.clone(), Rc::clone(&done));
         env.spawn(Queue::Flush, async move {
@@ -604,6 +605,7 @@ fn cold_operations_go_on_beside_a_busy_loop() {
 fn costs_of_the_loop() {
     const TIMES: u32 = 2000;
     on_core(|env, mut driver| async move {
+        driver.never_linger();
         let mut completed = Vec::new();
         let began = cpu_time();
         for _ in 0..TIMES {
