@@ -2,14 +2,17 @@
 //!
 //! - `basics`: each path once, by hand.
 //! - `model`: random operations against a `BTreeMap`, with flushes, compactions, reopens and crashes in between.
-//! - `crash`: a small workload, crashed after every operation of the disk, recovered, checked; and crashed again inside
-//!   the recovery.
+//! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
+//!   again inside the recovery. `story` is its oracle.
 //! - `failure`: the Nth operation fails.
+//! - `effort`: how much of all this is done, and how to do more.
 
 mod basics;
 mod crash;
+pub(crate) mod effort;
 mod failure;
 mod model;
+mod story;
 
 use std::path::Path;
 
