@@ -427,7 +427,12 @@ impl<E: Env> Spare<E> {
     async fn make_when_space(shard: &Shard<E>, needed: u64) -> Result<Self> {
         loop {
             match Self::make(shard, needed).await {
-                Err(error) if error.is_no_space() && !shard.inner.closing.get() => {
+                // A manifest that has failed for good answers its first error for ever: no space helps it.
+                Err(error)
+                    if error.is_no_space()
+                        && !shard.inner.closing.get()
+                        && shard.inner.manifest.failure().is_none() =>
+                {
                     tracing::warn!(%error, "no space for the next write-ahead log segment; writes wait");
                     shard.look_at_free_space().await;
                     shard.nap(SYNC_INTERVAL).await;
