@@ -332,13 +332,25 @@ impl<E: Env> Committer<E> {
     /// Damage in the last batch reads like a torn tail until something behind it says that it was durable. While nobody
     /// writes, a frame for that alone costs nothing (R19). Under the weaker policies an acknowledged tail may be torn.
     fn witness_is_due(&self) -> bool {
-        let room = self.segment.room() >= frame_bytes(0) as u64;
-        self.last_has_no_witness && self.shard.inner.sync.idle.get() && room
+        let inner = &self.shard.inner;
+        // In a full segment the chain of the next one has to say it; but an idle log makes none for that.
+        let is_possible = self.has_room_for_witness() || inner.spare.borrow().is_some();
+        self.last_has_no_witness && inner.sync.idle.get() && is_possible
+    }
+
+    fn has_room_for_witness(&self) -> bool {
+        self.segment.room() >= frame_bytes(0) as u64
     }
 
     /// Writes the frame that says that all before it is durable.
     async fn commit_witness(&mut self) -> Result<()> {
-        let inner = &self.shard.inner;
+        let shard = self.shard.clone();
+        let inner = &shard.inner;
+        if !self.has_room_for_witness() {
+            self.next_segment(0).await?;
+            inner.spare_wanted.signal();
+            return Ok(());
+        }
         let frame = witness_frame(self.head(SeqNo(inner.progress.written.get().0 + 1)));
         add(&inner.counters.wal_bytes, frame.len() as u64);
         self.last_has_no_witness = false;

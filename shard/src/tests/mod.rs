@@ -5,10 +5,13 @@
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
 //! - `failure`: the Nth operation fails.
+//! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
 
+mod allocations;
 mod basics;
 mod crash;
+mod damage;
 pub(crate) mod effort;
 mod failure;
 mod model;
