@@ -10,7 +10,8 @@
 //!
 //! `SIM_SEEDS=50 SIM_OPS=2000 SIM_EVERY=1` is the full run; see `effort`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ struct Tally {
     operations: Cell<u64>,
     clones: Cell<u64>,
     starts: Cell<u64>,
+    /// Disks that were tried already under the same promise.
+    known: RefCell<BTreeSet<(u64, u64, usize)>>,
 }
 
 fn count(cell: &Cell<u64>, by: u64) {
@@ -123,6 +126,11 @@ impl Clone<'_> {
         let only_process = kind == Crash::Process;
         let machine = env.crash(kind, seed);
         let least = story.least(only_process);
+        count(&tally.clones, 1);
+        let state = (machine.digest(), story.last_seq(), least);
+        if !only_process && !tally.known.borrow_mut().insert(state) {
+            return;
+        }
         let found = machine.run(async |env| verify(&env, options, story, least, universe).await);
         // The same crash again: the next process finds the same, starts, writes, and is crashed itself, on the way or later.
         let story = story.clone().found(found.steps, only_process);
@@ -141,7 +149,6 @@ impl Clone<'_> {
         let only_process = again == Crash::Process;
         let least = story.least(only_process);
         twice.run(async |env| verify(&env, options, &story, least, universe).await);
-        count(&tally.clones, 2);
         count(&tally.starts, 5);
     }
 }
@@ -211,6 +218,7 @@ fn crash_everywhere(policy: SyncPolicy, seed: u64, ops: u64, every: u64, tally: 
         }
     };
     sim.watch(watcher);
+    tally.known.borrow_mut().clear();
     let dice = Dice::new(seed);
     sim.run(async |env| work(&env, &teller, &options, &dice, ops).await);
     sim.unwatch();
@@ -224,9 +232,9 @@ fn crash_all(policy: SyncPolicy) {
     for seed in effort.seeds.clone() {
         crash_everywhere(policy, seed, effort.ops, effort.every, &tally);
     }
-    let Tally { operations, clones, starts } = &*tally;
+    let Tally { operations, clones, starts, .. } = &*tally;
     say(&format!(
-        "{policy:?}: seeds {:?}, {} steps each, {} operations of the disk, {} crashes, {} starts: no violation",
+        "{policy:?}: seeds {:?}, {} steps each, {} operations of the disk, {} crashes, {} starts on different disks: no violation",
         effort.seeds,
         effort.ops,
         operations.get(),

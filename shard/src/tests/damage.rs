@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use super::allocations::largest_in;
 use super::effort::{Dice, Effort, Place, say};
+use super::story::roll_over_often;
 use super::{DIR, key, open, open_with_report, tiny};
 use crate::batch::Op;
 use crate::cursor::Direction;
@@ -83,6 +84,7 @@ async fn write(
 /// Tables of several levels, and a last part that only the log has.
 async fn fill(env: &SimEnv, dice: &Dice, model: &mut Model) {
     let shard = open(env, options()).await;
+    roll_over_often(&shard);
     write(&shard, dice, 100..700, model).await;
     shard.flush().await.unwrap();
     env.sleep(Duration::from_secs(3)).await;
@@ -104,9 +106,7 @@ fn data_set(name: &'static str, in_order: bool) -> DataSet {
     });
     let sim = sim.crash(Crash::SyncedOnly, 0);
     sim.run(async |env| fill(&env, &dice, &mut model).await);
-    say(&format!("{:?}", sim.files()));
     let sim = sim.crash(Crash::SyncedOnly, 0);
-    say(&format!("{:?}", sim.files()));
     if in_order {
         sim.run(async |env| open(&env, options()).await.close().await.unwrap());
     }
@@ -216,7 +216,7 @@ fn places(count: usize, every: u64) -> impl Iterator<Item = usize> {
 
 #[test]
 fn every_byte() {
-    run("bytes", 1999, |set, effort| {
+    run("bytes", 997, |set, effort| {
         let mut cases = 0;
         for (path, bytes) in set.files() {
             for at in places(bytes.len(), effort.every) {
@@ -245,7 +245,7 @@ fn blamed(path: &Path) -> Vec<&Path> {
 
 #[test]
 fn every_truncation() {
-    run("truncations", 1999, |set, effort| {
+    run("truncations", 997, |set, effort| {
         let mut cases = 0;
         for (path, bytes) in set.files() {
             let boundaries =
@@ -306,7 +306,7 @@ fn every_two_files_exchanged() {
 
 #[test]
 fn every_two_blocks_exchanged() {
-    run("blocks exchanged", 41, |set, effort| {
+    run("blocks exchanged", 23, |set, effort| {
         let blocks: Vec<(PathBuf, Vec<u8>, usize)> = set
             .files()
             .into_iter()

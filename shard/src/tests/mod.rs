@@ -2,6 +2,7 @@
 //!
 //! - `basics`: each path once, by hand.
 //! - `model`: random operations against a `BTreeMap`, with flushes, compactions, reopens and crashes in between.
+//! - `metamorphic`: one list of operations under many configurations, with the same answers.
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
 //! - `failure`: the Nth operation fails.
@@ -14,6 +15,7 @@ mod crash;
 mod damage;
 pub(crate) mod effort;
 mod failure;
+mod metamorphic;
 mod model;
 mod story;
 

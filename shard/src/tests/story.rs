@@ -85,6 +85,12 @@ impl Story {
         if only_process { self.written } else { 0 }
     }
 
+    /// The first and the last number that may be found as the last: with the disk, what a start is held against.
+    pub(crate) fn last_seq(&self) -> u64 {
+        let last = self.pending.back().map_or(self.base_seq, |step| step.seq);
+        (last << 20) + self.base_seq
+    }
+
     /// Which step leads to `found`, where the shard says that the last operation is `last_seq`.
     fn find(&self, found: &Model, last_seq: u64) -> Option<usize> {
         let mut model = self.base.clone();

@@ -3,6 +3,7 @@
 //! A directory has the names that the program sees, those that are durable, and the changes in between, in order.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -202,6 +203,19 @@ impl Disk {
         }
         found.sort();
         found
+    }
+
+    /// Feeds all that the program sees: names, lengths, bytes.
+    pub(super) fn digest(&self, hasher: &mut impl Hasher) {
+        for node in self.nodes.values() {
+            let Node::Dir(dir) = node else { continue };
+            for (name, ino) in &dir.seen {
+                name.hash(hasher);
+                if let Node::File(file) = &self.nodes[ino] {
+                    file.seen.digest(hasher);
+                }
+            }
+        }
     }
 
     pub(super) fn free(&self) -> u64 {

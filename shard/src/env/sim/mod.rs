@@ -263,6 +263,13 @@ impl SimEnv {
         self.world.fingerprint.borrow().finish()
     }
 
+    /// A hash over all names and bytes on the disk, as the program sees them: after a power cut that is all there is.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.world.disk.borrow().digest(&mut hasher);
+        hasher.finish()
+    }
+
     /// Tasks that have not ended, as lines.
     pub fn tasks(&self) -> Vec<String> {
         self.world.executor.tasks()
