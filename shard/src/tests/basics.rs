@@ -303,3 +303,34 @@ fn everysec_syncs_within_a_second_whenever_the_last_sync_was() {
         });
     }
 }
+
+/// Found by an old block over the last one: a segment that is full to its last block has no room for a witness.
+#[test]
+fn the_next_segment_is_the_witness_of_a_full_one() {
+    let sim = Sim::new(11);
+    let options = Options { memtable_bytes: 1 << 20, ..tiny(SyncPolicy::Always) };
+    let opened = options.clone();
+    sim.run(async |env| {
+        let shard = open(&env, opened).await;
+        // One block each: header, chain and these fill the first segment.
+        for number in 0..6 {
+            put(&shard, &key(number), b"value").await;
+        }
+        env.sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(shard.stats().wal_live_segments, 2);
+    });
+    let after = sim.crash(crate::env::sim::Crash::SyncedOnly, 0);
+    let mut files = after.files().into_iter().map(|(path, _)| path);
+    let first = files.find(|path| path.to_string_lossy().ends_with(".wal")).unwrap();
+    let mut bytes = after.read_raw(&first);
+    assert_eq!(bytes.len(), 8 * 4096);
+    assert!(bytes[7 * 4096..].iter().any(|&byte| byte != 0), "the last block is used");
+    bytes[7 * 4096..].fill(0);
+    after.write_raw(&first, &bytes);
+    after.run(async |env| match open_with_report(&env, options).await {
+        Err(Error::Corruption { path, offset, .. }) => {
+            assert_eq!((path, offset), (first, 7 * 4096));
+        }
+        other => panic!("{other:?}"),
+    });
+}

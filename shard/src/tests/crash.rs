@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use super::effort::{Dice, Effort, Place, say};
 use super::story::{Bytes, Change, Story, Teller, contents, verify};
-use super::{key, tiny};
+use super::{key, open, tiny};
+use crate::batch::Op;
 use crate::env::Env;
 use crate::env::sim::{Crash, Kind, Sim, SimEnv};
 use crate::options::{CompactionStyle, Options, SyncPolicy};
@@ -256,4 +257,30 @@ fn after_every_operation_under_everysec() {
 #[test]
 fn after_every_operation_under_no() {
     crash_all(SyncPolicy::Never);
+}
+
+/// Found by the clones: the successor of a killed process took what it read from the page cache for durable.
+#[test]
+fn what_a_killed_process_left_is_durable_before_anything_is_built_on_it() {
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySecond, SyncPolicy::Never] {
+        let sim = Sim::new(1);
+        sim.run(async |env| {
+            let shard = open(&env, tiny(policy)).await;
+            for number in 0..3 {
+                let (key, value) = (key(number), b"value");
+                shard.put_all(&[Op::Put { key: &key, value }]).await.unwrap();
+            }
+        });
+        let next = sim.crash(Crash::Process, 1);
+        next.run(async |env| {
+            let shard = open(&env, tiny(policy)).await;
+            assert_eq!(shard.stats().durable_seq, 3);
+        });
+        let last = next.crash(Crash::SyncedOnly, 1);
+        last.run(async |env| {
+            let shard = open(&env, tiny(policy)).await;
+            assert_eq!(contents(&shard).await.len(), 3, "{policy:?}");
+            shard.close().await.unwrap();
+        });
+    }
 }

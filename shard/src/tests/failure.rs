@@ -21,7 +21,7 @@ use super::story::{check_closed, contents, roll_over_often};
 use super::{key, open, open_with_report, tiny};
 use crate::batch::Op;
 use crate::env::Env;
-use crate::env::sim::{Crash, Fault, FaultHandle, Faults, Sim, SimEnv};
+use crate::env::sim::{Crash, Fault, FaultHandle, Faults, Kind, Sim, SimEnv};
 use crate::error::Error;
 use crate::options::{Options, SyncPolicy};
 use crate::shard::Shard;
@@ -257,4 +257,39 @@ fn every_nth_transfer_is_short() {
 #[test]
 fn every_nth_transfer_and_all_after_it_are_short() {
     in_each_policy("short from then on", || Fault::short().forever());
+}
+
+/// Found by ENOSPC from then on: a manifest that has failed for good told the committer to wait for space, for ever.
+#[test]
+fn a_manifest_that_finds_no_space_ends_the_writes_and_the_wait() {
+    let sim = Sim::new(3);
+    let faults = sim.faults();
+    let known = Known::default();
+    sim.run(async |env| {
+        let shard = open(&env, options(SyncPolicy::Always)).await;
+        for path in ["manifest", "CURRENT"] {
+            faults.add(Fault::enospc().path(path).forever());
+        }
+        write(&env, &shard, &known, &faults, WRITES).await;
+        assert!(!faults.is_empty(), "a write waited until the faults were gone");
+        assert!(matches!(&*known.error.borrow(), Some(Error::ReadOnly { .. })), "{known:?}");
+        assert!(shard.close().await.is_err());
+    });
+}
+
+#[test]
+fn a_transfer_that_is_interrupted_each_time_fails() {
+    let sim = Sim::new(4);
+    sim.faults().add(Fault::eintr().kind(Kind::Write).forever());
+    sim.run(async |env| {
+        let opened = open_with_report(&env, options(SyncPolicy::Always)).await;
+        assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
+    });
+    let sim = sim.crash(Crash::Everything, 4);
+    sim.run(async |env| open(&env, options(SyncPolicy::Always)).await.close().await.unwrap());
+    sim.faults().add(Fault::eintr().kind(Kind::Read).forever());
+    sim.run(async |env| {
+        let opened = open_with_report(&env, options(SyncPolicy::Always)).await;
+        assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
+    });
 }
