@@ -463,6 +463,56 @@ mod tests {
         assert!(Format::decode(path, &longer).is_err());
     }
 
+    /// As a whole directory: whatever becomes of FORMAT, the start is refused, names it, and changes nothing.
+    #[test]
+    fn a_damaged_format_is_refused_and_left_as_it_is() {
+        let (_guard, path) = dir();
+        drop(DataDir::open(&path, Shards::Asked(3)).unwrap());
+        let file = path.join(FORMAT);
+        let whole = fs::read(&file).unwrap();
+        let refused = |what: &str, bytes: &[u8]| {
+            fs::write(&file, bytes).unwrap();
+            let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(3)));
+            assert!(code == 78 || code == 1, "{what}: exit code {code}");
+            // A damaged version reads like a newer release's, which names the directory.
+            assert!(text.contains(FORMAT) || text.contains("newer release"), "{what}: {text}");
+            assert!(fs::read(&file).unwrap() == bytes, "{what}: it was changed");
+        };
+        for at in 0..whole.len() {
+            for new in [whole[at] ^ 1 << (at % 8), 0x00, 0xff] {
+                let mut bytes = whole.clone();
+                bytes[at] = new;
+                if bytes != whole {
+                    refused(&format!("byte {at} is {new:#04x}"), &bytes);
+                }
+            }
+            refused(&format!("cut at {at}"), &whole[..at]);
+        }
+        for len in [1, 4, 4096, usize::try_from(FORMAT_BYTES_MAX).unwrap()] {
+            refused(&format!("{len} bytes more"), &[whole.as_slice(), &vec![0x5a; len]].concat());
+        }
+        fs::write(&file, &whole).unwrap();
+        DataDir::open(&path, Shards::Asked(3)).unwrap();
+    }
+
+    /// The lock is held by the kernel: what the file says is for people only.
+    #[test]
+    fn whatever_lock_says_it_is_only_a_lock() {
+        let (_guard, path) = dir();
+        drop(DataDir::open(&path, Shards::Default(1)).unwrap());
+        let file = path.join(LOCK);
+        for text in [&b""[..], b"1", b"\xff\xfe\x00", &[b'9'; 10_000], b"-5\n", b"no number"] {
+            fs::write(&file, text).unwrap();
+            let held = DataDir::open(&path, Shards::Default(1)).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", std::process::id()));
+            // Overwritten by hand while it is held: still held, and the pid is not made up.
+            fs::write(&file, text).unwrap();
+            let second = DataDir::open(&path, Shards::Default(1)).unwrap_err();
+            assert_eq!(second.exit_code(), 75, "{second}");
+            drop(held);
+        }
+    }
+
     /// The bytes are a contract with every later release.
     #[test]
     fn the_bytes_are_pinned() {

@@ -127,7 +127,7 @@ impl<E: Env> Shard<E> {
         };
         self.install(&edit, View::flushed_into).await?;
         inner.pressure.flushed(memtable.bytes() as u64, self.env().now().saturating_sub(began));
-        inner.progress.flushed.set(flushed_seq);
+        inner.progress.flushed_upto(flushed_seq);
         if let Some(first) = wal_first_live {
             let dropped = inner.log.borrow_mut().drop_below(first);
             self.obsolete_segments(dropped);
@@ -382,7 +382,7 @@ impl<E: Env> Shard<E> {
         self.install(&edit, |_, version| View { active: fresh, sealed: Vec::new(), version })
             .await?;
         assert_eq!(inner.progress.last.get(), last, "nothing is written while the shard is erased");
-        inner.progress.flushed.set(last);
+        inner.progress.flushed_upto(last);
         if let Some(first) = wal_first_live {
             let dropped = inner.log.borrow_mut().drop_below(first);
             self.obsolete_segments(dropped);

@@ -38,7 +38,7 @@ use crate::table::Table;
 use crate::view::View;
 use crate::wal::frame::{FrameHead, chain_frame};
 use crate::wal::reader::{Replay, first_operation};
-use crate::wal::segment::Segment;
+use crate::wal::segment::{Segment, sync_found};
 use crate::wal::{Chain, REMEDY};
 
 /// Live segments with which a shard starts without flushing what it replayed.
@@ -170,6 +170,9 @@ impl<E: Env> Inspected<E> {
             }
             Manifest::create(&env, &dir, identity).await?
         };
+        for segment in &manifest.state().wal {
+            sync_found(&env, &dir, segment.number).await?;
+        }
         let numbers = Numbers::new();
         let replay = Replayer {
             site: Site { env: &env, dir: &dir, identity, options: &options.table, warm: None },

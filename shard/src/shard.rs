@@ -2,8 +2,8 @@
 //! `write` (admission, memtable), `commit` (group commit), `read`, `scan`, `background` (flush, compaction) and `recovery`.
 //!
 //! # Invariants
-//! - `flushed_seq <= durable_seq <= written_seq <= last_seq`, and each only ever grows. (Under the weaker policies
-//!   `flushed_seq` may pass `durable_seq`, which then follows: what is in a table is durable.)
+//! - `flushed_seq <= durable_seq <= written_seq <= last_seq` under every policy, and each only ever grows: [`Progress`]
+//!   asserts it where they move.
 //! - Every operation above `flushed_seq` is in a memtable of the current view and in a live WAL segment or in the
 //!   frame that gathers.
 //! - The view is replaced whole, in one stretch without an await.
@@ -47,6 +47,29 @@ pub(crate) struct Progress {
     pub(crate) flushed: Cell<SeqNo>,
     /// One of the above moved, or the shard failed.
     pub(crate) moved: Event,
+}
+
+impl Progress {
+    /// The kernel has every operation up to `seq`.
+    pub(crate) fn wrote(&self, seq: SeqNo) {
+        assert!(self.written.get() <= seq, "what was written does not shrink");
+        assert!(seq <= self.last.get(), "what was written was applied before");
+        self.written.set(seq);
+    }
+
+    /// Every operation up to `seq` survives a power cut.
+    pub(crate) fn made_durable(&self, seq: SeqNo) {
+        assert!(self.durable.get() <= seq, "what is durable does not shrink");
+        assert!(seq <= self.written.get(), "what is durable was written before");
+        self.durable.set(seq);
+    }
+
+    /// Every operation up to `seq` is in tables that the manifest names.
+    pub(crate) fn flushed_upto(&self, seq: SeqNo) {
+        assert!(self.flushed.get() <= seq, "what is in tables does not shrink");
+        assert!(seq <= self.durable.get(), "what is in tables is durable in the log (R25)");
+        self.flushed.set(seq);
+    }
 }
 
 /// What the background tasks wait for, and what keeps them apart.

@@ -141,6 +141,9 @@ pub trait File: 'static {
 /// and says nothing, several in a row do.
 const STALLS_MAX: usize = 3;
 
+/// Times in a row that one transfer is begun again after an interruption; then it has failed.
+const INTERRUPTIONS_MAX: usize = 100;
+
 /// Rounds up to the alignment.
 pub const fn align_up(len: u64) -> u64 {
     len.next_multiple_of(ALIGN as u64)
@@ -151,6 +154,12 @@ pub const fn align_down(offset: u64) -> u64 {
     offset - offset % ALIGN as u64
 }
 
+/// Whether a transfer that ended so is begun again.
+fn is_again(error: &io::Error, interruptions: &mut usize) -> bool {
+    *interruptions += 1;
+    error.kind() == io::ErrorKind::Interrupted && *interruptions <= INTERRUPTIONS_MAX
+}
+
 /// Writes the whole of `buf` at `offset` in requests of at most [`IO_BYTES_MAX`]; goes on after a short write from the
 /// last aligned boundary. The buffer comes back in every case, to be used again.
 ///
@@ -159,7 +168,7 @@ pub const fn align_down(offset: u64) -> u64 {
 pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Result<()>, IoBuf) {
     assert_eq!(offset % ALIGN as u64, 0);
     assert_eq!(buf.len() % ALIGN, 0);
-    let (mut buf, mut from, mut stalls) = (buf, 0, 0);
+    let (mut buf, mut from, mut stalls, mut interruptions) = (buf, 0, 0, 0);
     while from < buf.len() {
         let len = (buf.len() - from).min(IO_BYTES_MAX);
         let (written, back) = file.write_at(buf, from, len, offset + from as u64).await;
@@ -174,7 +183,7 @@ pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Re
                 }
                 whole
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_again(&error, &mut interruptions) => continue,
             Err(error) => return (Err(error), buf),
         };
         from += whole;
@@ -191,6 +200,7 @@ pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Re
     assert_eq!(len % ALIGN, 0);
     // One request, the common case, reads straight into the result.
     let mut all = IoBuf::with_capacity(len);
+    let mut interruptions = 0;
     if len <= IO_BYTES_MAX {
         loop {
             let (read, back) = file.read_at(all, offset, len).await;
@@ -199,7 +209,7 @@ pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Re
                 Ok(()) if all.len() == len => return Ok(all),
                 // Short: begin again below, in pieces.
                 Ok(()) => break,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_again(&error, &mut interruptions) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -213,7 +223,7 @@ pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Re
         piece = back;
         match read {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_again(&error, &mut interruptions) => continue,
             Err(error) => return Err(error),
         }
         let whole = piece.len() - piece.len() % ALIGN;

@@ -57,6 +57,8 @@ pub(crate) struct Manifest<E: Env> {
     number_floor: Cell<u64>,
     /// Length at which the file is replaced, in bytes.
     pub(super) rollover_bytes: Cell<u64>,
+    /// What the length is held against where the snapshot is small: [`MANIFEST_BYTES_MAX`].
+    bytes_max: Cell<u64>,
 }
 
 impl<E: Env> std::fmt::Debug for Manifest<E> {
@@ -130,7 +132,8 @@ impl<E: Env> Manifest<E> {
             turnstile: Turnstile::new(),
             state: RefCell::new(Rc::new(state)),
             number_floor: Cell::new(0),
-            rollover_bytes: Cell::new(rollover_bytes(&file)),
+            rollover_bytes: Cell::new(rollover_bytes(&file, MANIFEST_BYTES_MAX)),
+            bytes_max: Cell::new(MANIFEST_BYTES_MAX),
             file: Cell::new(Some(file)),
             failed: RefCell::new(None),
         })
@@ -163,6 +166,13 @@ impl<E: Env> Manifest<E> {
         let numbers_reserved = Some(first + count);
         self.append_alone(&VersionEdit { numbers_reserved, ..VersionEdit::default() }).await?;
         Ok(first)
+    }
+
+    /// Replaces the file as often as a test wants it.
+    #[cfg(test)]
+    pub(crate) fn roll_over_at(&self, bytes: u64) {
+        self.bytes_max.set(bytes);
+        self.rollover_bytes.set(bytes);
     }
 
     /// Why no edit can be made durable any more, if so.
@@ -253,7 +263,7 @@ impl<E: Env> Manifest<E> {
         self.number_floor.set(number + 1);
         next.numbers_reserved = number + 1;
         let file = install(&self.env, &self.dir, self.identity, number, &next).await?;
-        self.rollover_bytes.set(rollover_bytes(&file));
+        self.rollover_bytes.set(rollover_bytes(&file, self.bytes_max.get()));
         Ok((file, next))
     }
 
@@ -271,8 +281,8 @@ impl<E: Env> Manifest<E> {
 }
 
 /// A snapshot may be longer than the bound by itself: then the file may double.
-fn rollover_bytes<E: Env>(file: &ManifestFile<E>) -> u64 {
-    MANIFEST_BYTES_MAX.max(2 * file.snapshot_end())
+fn rollover_bytes<E: Env>(file: &ManifestFile<E>, bytes_max: u64) -> u64 {
+    bytes_max.max(2 * file.snapshot_end())
 }
 
 /// Steps 2 and 3.

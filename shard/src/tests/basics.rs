@@ -1,6 +1,7 @@
 //! Each path of a shard, once.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use super::{key, open, open_with_report, tiny};
 use crate::batch::Op;
@@ -75,7 +76,7 @@ fn flush_and_compaction_keep_what_was_written() {
         assert_eq!(shard.get(b"key-00200").await.unwrap(), None);
         assert!(shard.stats().counters.disk_reads > 0);
         // What is obsolete is gone: segments below the flushed one, and tables that no version names.
-        env.sleep(std::time::Duration::from_secs(5)).await;
+        env.sleep(Duration::from_secs(5)).await;
         let names = env.list(shard.dir()).await.unwrap();
         let stats = shard.stats();
         let count =
@@ -205,7 +206,7 @@ fn idle_shards_drain_and_everysec_syncs_without_traffic() {
         put(&shard, b"a", b"1").await;
         let stats = shard.stats();
         assert!(stats.durable_seq < stats.last_seq);
-        env.sleep(std::time::Duration::from_secs(3)).await;
+        env.sleep(Duration::from_secs(3)).await;
         let stats = shard.stats();
         assert_eq!(stats.durable_seq, stats.last_seq);
         shard.close().await.unwrap();
@@ -224,7 +225,7 @@ fn restarts_do_not_pile_up_segments() {
             if start > 4 {
                 put(&shard, &key(start), b"value").await;
             }
-            env.sleep(std::time::Duration::from_secs(3)).await;
+            env.sleep(Duration::from_secs(3)).await;
             let names = env.list(shard.dir()).await.unwrap();
             let segments = names.iter().filter(|name| name.contains(".wal")).count();
             assert!(segments <= 12, "{segments} after {start} starts");
@@ -238,5 +239,98 @@ fn restarts_do_not_pile_up_segments() {
             assert!(shard.get(&key(start)).await.unwrap().is_some());
         }
         shard.close().await.unwrap();
+    });
+}
+
+/// R18, R19: an idle second after the last batch, damage in it is no torn tail any more.
+#[test]
+fn damage_in_the_last_batch_is_told_from_a_torn_tail_after_an_idle_second() {
+    use crate::env::sim::Crash;
+    for (idle_ms, refused) in [(0, false), (2_500, true)] {
+        let sim = Sim::new(9);
+        let at = sim.run(async |env| {
+            let shard =
+                open(&env, Options { sync: SyncPolicy::Always, ..Options::default() }).await;
+            put(&shard, b"a", b"1").await;
+            put(&shard, b"last", b"2").await;
+            let before = shard.stats().counters;
+            env.sleep(Duration::from_millis(idle_ms)).await;
+            let after = shard.stats().counters;
+            // One frame, once: the seconds after it are silent.
+            let written = after.wal_bytes - before.wal_bytes;
+            assert_eq!(written, if refused { 4096 } else { 0 });
+            assert_eq!(after.wal_ops, 2);
+            // Header, chain, the first batch.
+            3 * 4096
+        });
+        let after = sim.crash(Crash::SyncedOnly, 0);
+        let (log, _) = after
+            .files()
+            .into_iter()
+            .find(|(path, _)| path.extension().is_some_and(|ending| ending == "wal"))
+            .unwrap();
+        after.flip(&log, at + 52, 1);
+        after.run(async |env| match open_with_report(&env, tiny(SyncPolicy::Always)).await {
+            Ok((shard, report)) => {
+                assert!(!refused);
+                assert_eq!((report.wal_ops, report.bytes_cut), (1, 4096));
+                shard.close().await.unwrap();
+            }
+            Err(Error::Corruption { path, offset, .. }) => {
+                assert!(refused);
+                assert_eq!((path, offset), (log, at));
+            }
+            Err(other) => panic!("{other}"),
+        });
+    }
+}
+
+/// A write just after a sync began waited for the second tick after it: almost two seconds.
+#[test]
+fn everysec_syncs_within_a_second_whenever_the_last_sync_was() {
+    for offset_ms in (0..1_000).step_by(90) {
+        let sim = Sim::new(10);
+        sim.run(async |env| {
+            let shard = open(&env, tiny(SyncPolicy::EverySecond)).await;
+            env.sleep(Duration::from_millis(offset_ms)).await;
+            for number in 0..4 {
+                put(&shard, &key(number), b"value").await;
+                env.sleep(Duration::from_millis(1_100)).await;
+                let stats = shard.stats();
+                assert!(stats.durable_seq > u64::from(number), "{offset_ms} {stats:?}");
+            }
+            shard.close().await.unwrap();
+        });
+    }
+}
+
+/// Found by an old block over the last one: a segment that is full to its last block has no room for a witness.
+#[test]
+fn the_next_segment_is_the_witness_of_a_full_one() {
+    let sim = Sim::new(11);
+    let options = Options { memtable_bytes: 1 << 20, ..tiny(SyncPolicy::Always) };
+    let opened = options.clone();
+    sim.run(async |env| {
+        let shard = open(&env, opened).await;
+        // One block each: header, chain and these fill the first segment.
+        for number in 0..6 {
+            put(&shard, &key(number), b"value").await;
+        }
+        env.sleep(Duration::from_millis(2_500)).await;
+        assert_eq!(shard.stats().wal_live_segments, 2);
+    });
+    let after = sim.crash(crate::env::sim::Crash::SyncedOnly, 0);
+    let mut files = after.files().into_iter().map(|(path, _)| path);
+    let first = files.find(|path| path.to_string_lossy().ends_with(".wal")).unwrap();
+    let mut bytes = after.read_raw(&first);
+    assert_eq!(bytes.len(), 8 * 4096);
+    assert!(bytes[7 * 4096..].iter().any(|&byte| byte != 0), "the last block is used");
+    bytes[7 * 4096..].fill(0);
+    after.write_raw(&first, &bytes);
+    after.run(async |env| match open_with_report(&env, options).await {
+        Err(Error::Corruption { path, offset, .. }) => {
+            assert_eq!((path, offset), (first, 7 * 4096));
+        }
+        other => panic!("{other:?}"),
     });
 }

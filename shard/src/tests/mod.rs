@@ -2,14 +2,22 @@
 //!
 //! - `basics`: each path once, by hand.
 //! - `model`: random operations against a `BTreeMap`, with flushes, compactions, reopens and crashes in between.
-//! - `crash`: a small workload, crashed after every operation of the disk, recovered, checked; and crashed again inside
-//!   the recovery.
+//! - `metamorphic`: one list of operations under many configurations, with the same answers.
+//! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
+//!   again inside the recovery. `story` is its oracle.
 //! - `failure`: the Nth operation fails.
+//! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
+//! - `effort`: how much of all this is done, and how to do more.
 
+mod allocations;
 mod basics;
 mod crash;
+mod damage;
+pub(crate) mod effort;
 mod failure;
+mod metamorphic;
 mod model;
+mod story;
 
 use std::path::Path;
 

@@ -19,7 +19,7 @@ use crate::shard::Shard;
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 #[derive(Debug, Clone)]
-enum Action {
+pub(super) enum Action {
     Put(u32, usize),
     Delete(u32),
     Batch(Vec<(u32, Option<usize>)>),
@@ -30,11 +30,23 @@ enum Action {
     Crash,
 }
 
+impl Action {
+    /// The keys that it writes, with the length of the new value; none for a delete.
+    pub(super) fn changes(&self) -> Vec<(u32, Option<usize>)> {
+        match self {
+            Self::Put(key, len) => vec![(*key, Some(*len))],
+            Self::Delete(key) => vec![(*key, None)],
+            Self::Batch(changes) => changes.clone(),
+            Self::Get(_) | Self::Flush | Self::Check | Self::Reopen | Self::Crash => Vec::new(),
+        }
+    }
+}
+
 fn value_bytes() -> impl Strategy<Value = usize> {
     prop_oneof![8 => 0..200_usize, 2 => 200..3000_usize, 1 => 3000..20_000_usize]
 }
 
-fn action() -> impl Strategy<Value = Action> {
+pub(super) fn action() -> impl Strategy<Value = Action> {
     let keys = 0..60_u32;
     prop_oneof![
         30 => (keys.clone(), value_bytes()).prop_map(|(key, len)| Action::Put(key, len)),
@@ -49,7 +61,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-fn value(len: usize, step: usize) -> Vec<u8> {
+pub(super) fn value(len: usize, step: usize) -> Vec<u8> {
     let mut value = format!("{step}:").into_bytes();
     value.resize(value.len() + len, b'v');
     value
@@ -76,10 +88,7 @@ async fn check(shard: &Shard<SimEnv>, model: &Model) {
 }
 
 async fn apply(shard: &Shard<SimEnv>, model: &mut Model, action: &Action, step: usize) {
-    let changes: Vec<(u32, Option<usize>)> = match action {
-        Action::Put(key, len) => vec![(*key, Some(*len))],
-        Action::Delete(key) => vec![(*key, None)],
-        Action::Batch(changes) => changes.clone(),
+    match action {
         Action::Get(number) => {
             let got = shard.get(&key(*number)).await.unwrap();
             assert!(got == model.get(&key(*number)).cloned());
@@ -88,8 +97,10 @@ async fn apply(shard: &Shard<SimEnv>, model: &mut Model, action: &Action, step: 
         Action::Flush => return shard.flush().await.unwrap(),
         Action::Check => return check(shard, model).await,
         Action::Reopen | Action::Crash => unreachable!("done by the caller"),
-    };
-    let named: Vec<_> = changes
+        Action::Put(..) | Action::Delete(_) | Action::Batch(_) => {}
+    }
+    let named: Vec<_> = action
+        .changes()
         .iter()
         .map(|(number, len)| (key(*number), len.map(|len| value(len, step))))
         .collect();

@@ -227,7 +227,6 @@ pub(crate) fn read_chain(payload: &[u8]) -> Option<Chain> {
 }
 
 /// A frame without operations that vouches for `head.synced_upto`; `head.first_seq` is the next one to be given.
-#[cfg_attr(not(test), expect(dead_code, reason = "recovery obeys it; nothing writes one yet"))]
 pub(crate) fn witness_frame(head: FrameHead) -> IoBuf {
     let mut buf = IoBuf::with_capacity(ALIGN);
     reserve_head(&mut buf);

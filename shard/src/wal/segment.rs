@@ -169,6 +169,24 @@ impl<E: Env> Segment<E> {
     }
 }
 
+/// Makes what is found in a segment durable. A process that was killed may have left frames that its successor reads, and
+/// that a power cut would still take: nothing may be built on them before (R12, R25).
+///
+/// I/O: one sync.
+///
+/// # Errors
+/// `Io`: nothing about this segment is certain.
+pub(crate) async fn sync_found<E: Env>(env: &E, dir: &Path, number: u64) -> Result<()> {
+    let path = path(dir, number);
+    let file = env
+        .open(&path, Open::Write(Sync::Explicit), Lane::Cold)
+        .await
+        .map_err(|error| Error::io("open", &path, &error))?;
+    let synced = file.sync().await;
+    let closed = file.close().await;
+    synced.and(closed).map_err(|error| Error::io("sync", &path, &error))
+}
+
 fn failed_before() -> io::Error {
     io::Error::other("an earlier write or sync of this segment failed")
 }

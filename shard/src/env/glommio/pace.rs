@@ -159,3 +159,33 @@ impl Future for Paced {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Beside a busy loop a slice is followed by a rest in proportion to the shares; beside an idle one by none.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "moments are only made of others")]
+    fn a_slice_is_paid_for_by_a_rest() {
+        let (pace, now) = (Pace::new(500, 200), Instant::now());
+        let slice = Duration::from_micros(200);
+        let at = |us: u64| now + Duration::from_micros(us);
+        for (queue, rest_us) in [(Queue::Flush, 400), (Queue::Compaction, 1_000)] {
+            pace.set_busy(true);
+            pace.charge(queue, slice, now);
+            assert!(!pace.may_run(queue, at(rest_us - 1)));
+            assert!(pace.may_run(queue, at(rest_us)));
+            pace.set_busy(false);
+            assert!(pace.may_run(queue, now));
+        }
+        // Of several that wait one is let through at a time.
+        pace.set_busy(true);
+        for _ in 0..3 {
+            pace.compaction.parked.borrow_mut().push_back(Waker::noop().clone());
+        }
+        assert!(!pace.release(at(999)));
+        assert!(pace.release(at(1_000)));
+        assert_eq!(pace.compaction.parked.borrow().len(), 2);
+    }
+}

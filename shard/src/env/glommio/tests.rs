@@ -464,23 +464,31 @@ fn a_task_that_ran_while_the_loop_slept_wakes_it() {
             done2.set(true);
         });
         // Only so that a failure ends: the next timer of a real shard.
-        let env3 = env.clone();
-        env.spawn(Queue::Commit, async move { env3.sleep(Duration::from_secs(1)).await });
-        let began = Instant::now();
+        let (env3, by_timer) = (env.clone(), Rc::new(Cell::new(false)));
+        let by_timer2 = Rc::clone(&by_timer);
+        env.spawn(Queue::Commit, async move {
+            env3.sleep(Duration::from_secs(20)).await;
+            by_timer2.set(true);
+        });
         let mut completed = Vec::new();
         while !done.get() {
             let busy = env.ring().pass(&mut completed).unwrap();
             driver.after_pass(busy).await.unwrap();
         }
-        assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+        assert!(!by_timer.get(), "only the timer woke it");
         assert!(driver.sleeps() > 0);
     });
 }
 
-/// Keeps the loop busy for `time` in passes of `pass`. Answers how many.
-async fn busy_loop(env: &GlommioEnv, driver: &mut Driver, time: Duration, pass: Duration) -> u64 {
-    let (mut passes, began, mut completed) = (0, Instant::now(), Vec::new());
-    while began.elapsed() < time {
+/// Keeps the loop busy in passes of `pass` until `done`. Answers how many.
+async fn busy_loop(
+    env: &GlommioEnv,
+    driver: &mut Driver,
+    pass: Duration,
+    done: impl Fn() -> bool,
+) -> u64 {
+    let (mut passes, mut completed) = (0, Vec::new());
+    while !done() {
         spin(pass);
         env.ring().pass(&mut completed).unwrap();
         passes += 1;
@@ -512,25 +520,22 @@ fn background_tasks_share_a_busy_core() {
                 }
             });
         }
-        let (cpu, time) = (cpu_time(), Duration::from_millis(400));
-        let passes = busy_loop(&env, &mut driver, time, Duration::from_micros(20)).await;
+        let cpu = cpu_time();
+        let all_ran = || ran.iter().all(|slices| slices.get() >= 20);
+        let passes = busy_loop(&env, &mut driver, Duration::from_micros(20), all_ran).await;
         let [flush, first, second] = [0, 1, 2].map(|task| ran[task].get());
         println!(
             "{:?} of CPU: {passes} passes of 20 us, slices of 200 us: flush {flush}, compaction {first} + {second}",
             cpu_since(cpu)
         );
-        // In proportion to the shares, 500 and 200 of 1000, with room for a loaded machine.
-        assert!(flush > first + second);
+        // In which proportion, `pace` tests with clocks of its own: here other processes have a say.
         assert!(first.abs_diff(second) <= 1 + first / 2, "equals take turns");
-        assert!(second > 0);
-        assert!(passes > u64::from(flush));
+        assert!(passes + 1 >= u64::from(flush), "a pass of the loop between two slices");
         // Without the loop's load they have the core for themselves.
-        driver.run(env.sleep(Duration::from_millis(100))).await.unwrap();
-        println!(
-            "then idle 100 ms: {} slices more",
-            ran[0].get() - flush + ran[1].get() - first + ran[2].get() - second
-        );
-        assert!(ran[0].get() > flush && ran[1].get() > first && ran[2].get() > second);
+        let before = ran.each_ref().map(Cell::get);
+        while ran.iter().zip(before).any(|(ran, before)| ran.get() == before) {
+            driver.run(env.sleep(Duration::from_millis(1))).await.unwrap();
+        }
         stop.set(true);
         driver.run(env.sleep(Duration::from_millis(20))).await.unwrap();
     });
@@ -549,12 +554,11 @@ fn turns_do_not_break_the_shares() {
                 env2.blocking(|| ()).await;
             }
         });
-        let time = Duration::from_millis(300);
-        let passes = busy_loop(&env, &mut driver, time, Duration::from_micros(20)).await;
+        let enough = || slices.get() >= 50;
+        let passes = busy_loop(&env, &mut driver, Duration::from_micros(20), enough).await;
         println!("{passes} passes of 20 us, {} slices of 200 us", slices.get());
-        assert!(slices.get() > 0);
-        // Its shares are a fifth of the loop's.
-        assert!(u64::from(slices.get()) * 200 < passes * 20 / 2);
+        // However it is woken, it waits for its turn: the loop passes between two slices.
+        assert!(passes + 1 >= u64::from(slices.get()));
         stop.set(true);
         driver.run(env.sleep(Duration::from_millis(20))).await.unwrap();
     });
@@ -585,10 +589,7 @@ fn cold_operations_go_on_beside_a_busy_loop() {
             file.close().await.unwrap();
             done2.set(true);
         });
-        while !done.get() {
-            let time = Duration::from_millis(5);
-            busy_loop(&env, &mut driver, time, Duration::from_micros(5)).await;
-        }
+        busy_loop(&env, &mut driver, Duration::from_micros(5), || done.get()).await;
         let mut times = times.take();
         times.sort_unstable();
         let (median, worst) = (times[50], times[99]);

@@ -9,8 +9,11 @@ use super::random::Random;
 pub enum Crash {
     /// Power cut, the worst for us: only what was synced is there.
     SyncedOnly,
-    /// The process is killed: everything completed is there, the page cache included. Of what was in flight, anything.
+    /// Power cut, the luckiest: everything completed is there, and durable. Of what was in flight, anything.
     Everything,
+    /// The process is killed, the machine goes on: everything completed is there for the next process, but what was not
+    /// synced is still not durable, and a power cut may take it later. Of what was in flight, anything.
+    Process,
     /// Power cut: each unsynced write kept, dropped or torn at 512 bytes, each unsynced name change kept or undone.
     Random,
 }
@@ -42,6 +45,21 @@ impl Cut {
         self.kind == Crash::Everything
     }
 
+    /// Whether only the process died.
+    pub(super) fn is_process(&self) -> bool {
+        self.kind == Crash::Process
+    }
+
+    /// How much of a write in flight a dead process leaves: all, a part or nothing.
+    pub(super) fn landed(&self, len: usize) -> usize {
+        let sectors = (len / SECTOR) as u64;
+        match self.random.below(4) {
+            0 => 0,
+            1 => super::pages::index(self.random.below(sectors + 1)) * SECTOR,
+            _ => len,
+        }
+    }
+
     /// Whether an operation on names that was in flight has happened.
     pub(super) fn happens(&self) -> bool {
         self.kind != Crash::SyncedOnly && self.random.chance(1, 2)
@@ -50,7 +68,7 @@ impl Cut {
     /// Which of `count` unsynced changes of one directory survive, in order.
     pub(super) fn changes(&self, count: usize) -> Vec<bool> {
         match self.kind {
-            Crash::Everything => vec![true; count],
+            Crash::Everything | Crash::Process => vec![true; count],
             Crash::SyncedOnly => vec![false; count],
             Crash::Random if self.journal => {
                 let kept = self.random.below(count as u64 + 1);

@@ -3,6 +3,7 @@
 //! A directory has the names that the program sees, those that are durable, and the changes in between, in order.
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -202,6 +203,19 @@ impl Disk {
         }
         found.sort();
         found
+    }
+
+    /// Feeds all that the program sees: names, lengths, bytes.
+    pub(super) fn digest(&self, hasher: &mut impl Hasher) {
+        for node in self.nodes.values() {
+            let Node::Dir(dir) = node else { continue };
+            for (name, ino) in &dir.seen {
+                name.hash(hasher);
+                if let Node::File(file) = &self.nodes[ino] {
+                    file.seen.digest(hasher);
+                }
+            }
+        }
     }
 
     pub(super) fn free(&self) -> u64 {
@@ -442,7 +456,21 @@ impl Disk {
         dir.durable.insert(name, ino);
     }
 
-    /// The disk after a crash: all that is left is durable.
+    /// The disk after the process died and the machine went on.
+    fn orphaned(mut self, cut: &Cut) -> Self {
+        let held = |node: &Node| matches!(node, Node::File(file) if file.open > 0);
+        let held: Vec<Ino> =
+            self.nodes.iter().filter(|(_, node)| held(node)).map(|(ino, _)| *ino).collect();
+        for ino in held {
+            let before = self.file(ino).seen.len();
+            self.file_mut(ino).left_behind(cut);
+            self.used += self.file(ino).seen.len() - before;
+            self.release(ino);
+        }
+        self
+    }
+
+    /// The disk after a crash: all that is left is durable, unless only the process died.
     pub(super) fn crash(&self, kind: Crash, random: Random) -> Self {
         let cut = Cut::new(kind, random);
         let mut before = self.clone();
@@ -451,6 +479,9 @@ impl Disk {
                 // It may fail as it would have failed for the program.
                 let _ = before.change(op);
             }
+        }
+        if cut.is_process() {
+            return before.orphaned(&cut);
         }
         let mut after = Self::new();
         after.capacity = self.capacity;

@@ -173,4 +173,13 @@ impl FileNode {
         }
         pages
     }
+
+    /// What the next process finds after this one died: nothing that was not synced has become durable by that.
+    pub(super) fn left_behind(&mut self, cut: &Cut) {
+        self.open = 0;
+        for write in std::mem::take(&mut self.in_flight) {
+            let len = cut.landed(write.data.len());
+            self.land(&write, len, false);
+        }
+    }
 }

@@ -25,6 +25,7 @@ const CLOCK_NS: u64 = 1_000;
 struct Operation {
     world: Rc<World>,
     number: u64,
+    kind: Kind,
     text: String,
     effect: Option<Effect>,
     ended: bool,
@@ -45,11 +46,12 @@ impl Operation {
         let path = path.display().to_string();
         let effect = world.faults.check(kind, &path);
         let text = format!("#{number} {kind:?} {path}{detail}");
-        Self { world: world.clone(), number, text, effect, ended: false }
+        Self { world: world.clone(), number, kind, text, effect, ended: false }
     }
 
     /// The way to the device and back: at least one suspension, of a length that lets operations overtake each other.
     async fn travel(&self) {
+        self.show();
         let latency = &self.world.latency;
         let ns = if self.world.executor.is_fifo() {
             LATENCY_NS
@@ -59,6 +61,14 @@ impl Operation {
             latency.below(LATENCY_NS)
         };
         Sleep::new(&self.world.executor, Duration::from_nanos(ns)).await;
+    }
+
+    /// A moment for [`SimEnv::watch`]: submitted, or completed.
+    fn show(&self) {
+        let watcher = self.world.watcher.borrow().clone();
+        if let Some(watcher) = watcher.0 {
+            watcher(&SimEnv { world: self.world.clone() }, self.kind);
+        }
     }
 
     fn error(&self) -> Option<i32> {
@@ -90,6 +100,7 @@ impl Operation {
         let fault = if self.effect.is_some() { " (fault)" } else { "" };
         let us = self.world.executor.now_ns() / 1000;
         self.world.note(format!("{us} us {}: {outcome}{fault}", self.text));
+        self.show();
         result
     }
 }

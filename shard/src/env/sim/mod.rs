@@ -36,6 +36,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 pub use cut::Crash;
 use disk::Disk;
@@ -77,9 +78,20 @@ struct World {
     /// Handles that were dropped without `close`.
     dropped_open: RefCell<Vec<PathBuf>>,
     open: Cell<u64>,
+    watcher: RefCell<Watcher>,
     seed: u64,
     /// Crashes before this machine's start.
     generation: u64,
+}
+
+/// Called at the moments of [`SimEnv::watch`].
+#[derive(Clone, Default)]
+struct Watcher(Option<Rc<dyn Fn(&SimEnv, Kind)>>);
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watcher").field(&self.0.is_some()).finish()
+    }
 }
 
 /// One machine. Dropping it ends its tasks; what an [`SimEnv`] offers, it offers too.
@@ -141,6 +153,7 @@ impl Sim {
             fingerprint: RefCell::default(),
             dropped_open: RefCell::default(),
             open: Cell::new(0),
+            watcher: RefCell::default(),
             seed,
             generation,
         };
@@ -197,9 +210,26 @@ impl SimEnv {
         self.world.crash_at.set(Some(number));
     }
 
+    /// Calls `watcher` twice for each operation: when it has been submitted, and when it has completed. It may look, and
+    /// try crashes; it draws nothing from this machine's chance, so the run is the same without it.
+    pub fn watch(&self, watcher: impl Fn(&SimEnv, Kind) + 'static) {
+        *self.world.watcher.borrow_mut() = Watcher(Some(Rc::new(watcher)));
+    }
+
+    /// Ends [`SimEnv::watch`], and drops what the watcher held.
+    pub fn unwatch(&self) {
+        let watcher = self.world.watcher.take();
+        drop(watcher);
+    }
+
     /// Whether [`SimEnv::crash_at`] has stopped the machine.
     pub fn is_stopped(&self) -> bool {
         self.world.executor.is_stopped()
+    }
+
+    /// The monotonic clock, looked at from outside: unlike `Env::now` it costs the machine nothing.
+    pub fn clock(&self) -> Duration {
+        Duration::from_nanos(self.world.executor.now_ns())
     }
 
     /// Operations submitted so far.
@@ -231,6 +261,13 @@ impl SimEnv {
     /// A hash over all lines of the trace so far.
     pub fn fingerprint(&self) -> u64 {
         self.world.fingerprint.borrow().finish()
+    }
+
+    /// A hash over all names and bytes on the disk, as the program sees them: after a power cut that is all there is.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.world.disk.borrow().digest(&mut hasher);
+        hasher.finish()
     }
 
     /// Tasks that have not ended, as lines.

@@ -1,5 +1,6 @@
 //! The bytes of a file as shared pages: a copy costs a pointer per 4 KiB, and zeros cost nothing.
 
+use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use crate::env::{IoBuf, align_up};
@@ -69,6 +70,16 @@ impl Pages {
     pub(super) fn read(&self, offset: u64, len: usize, out: &mut IoBuf) {
         out.clear();
         self.pieces(offset, len, |piece| out.extend_from_slice(piece));
+    }
+
+    /// Feeds what the file holds, zeros by their length alone.
+    pub(super) fn digest(&self, hasher: &mut impl Hasher) {
+        self.len.hash(hasher);
+        for (number, page) in self.pages.iter().enumerate() {
+            if let Some(bytes) = page {
+                (number, xxhash_rust::xxh3::xxh3_64(bytes.as_slice())).hash(hasher);
+            }
+        }
     }
 
     pub(super) fn to_vec(&self) -> Vec<u8> {

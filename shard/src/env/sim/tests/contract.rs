@@ -45,7 +45,7 @@ fn writes_in_flight_do_not_overlap() {
                 let _ = write(&file, 1, 2, 1).await;
             });
         }
-        env.sleep(std::time::Duration::from_secs(1)).await;
+        env.sleep(Duration::from_secs(1)).await;
     });
 }
 

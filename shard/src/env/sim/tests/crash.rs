@@ -97,7 +97,7 @@ fn the_stop_holds_within_one_poll() {
         let mut write = Box::pin(write(&file, 0, 2, 1));
         let mut stop = Box::pin(async {
             // As long as an operation takes.
-            env.sleep(std::time::Duration::from_micros(100)).await;
+            env.sleep(Duration::from_micros(100)).await;
             sync_root(&env).await
         });
         std::future::poll_fn(|context| {
@@ -133,7 +133,7 @@ fn a_sync_covers_only_what_completed_before_it() {
             });
             env.pause().await;
             write(&file, 1, 2, 1).await?;
-            env.sleep(std::time::Duration::from_secs(1)).await;
+            env.sleep(Duration::from_secs(1)).await;
             Rc::into_inner(file).expect("the task has ended").close().await
         });
         let sync_first = sim.trace().iter().any(|line| line.contains("#3 Sync"));
@@ -160,7 +160,7 @@ fn a_directory_sync_covers_only_what_completed_before_it() {
             });
             env.pause().await;
             env.rename(Path::new("/a"), Path::new("/b")).await?;
-            env.sleep(std::time::Duration::from_secs(1)).await;
+            env.sleep(Duration::from_secs(1)).await;
             Ok(())
         });
         lost += u32::from(picture(&sim.crash(Crash::SyncedOnly, 0)) == "a: 1");
@@ -200,7 +200,7 @@ fn the_restarted_program_draws_new_numbers() {
     let sim = Sim::new(7);
     let draw = |sim: &Sim| sim.run(|env| async move { (env.random_u64(), env.wall_ms()) });
     let first = draw(&sim);
-    sim.run(|env| async move { env.sleep(std::time::Duration::from_secs(3600)).await });
+    sim.run(|env| async move { env.sleep(Duration::from_secs(3600)).await });
     let again = sim.crash(Crash::Everything, 7);
     let third = again.crash(Crash::Everything, 7);
     let (second, third) = (draw(&again), draw(&third));
