@@ -327,12 +327,17 @@ fn make(path: &Path, shards: Shards) -> Result<Format, ServerError> {
 
 /// 128 random bits, not zero.
 fn random_id() -> Result<u128, ServerError> {
+    Ok(u128::from_le_bytes(random_bytes()?).max(1))
+}
+
+/// From the kernel. Blocking, at start only.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], ServerError> {
     let source = Path::new("/dev/urandom");
-    let mut bytes = [0; 16];
+    let mut bytes = [0; N];
     File::open(source)
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|e| ServerError::io("read", source, e))?;
-    Ok(u128::from_le_bytes(bytes).max(1))
+    Ok(bytes)
 }
 
 fn sync_dir(path: &Path) -> Result<(), ServerError> {

@@ -8,7 +8,7 @@
 //! - [`engine`]: the same without a socket.
 //!
 //! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
-//! [`start`], [`error`] (exit codes and reply texts), [`limits`].
+//! [`live`] (settings that change), [`start`], [`error`] (exit codes and reply texts), [`limits`].
 //!
 //! # The life of a write
 //! `net` -> `resp` -> `command` -> `dispatch` -> (own shard, or `mesh` -> `requests`) -> `execute` -> `shard` (admission,
@@ -25,6 +25,7 @@ pub mod error;
 pub mod format;
 pub mod glob;
 pub mod limits;
+pub mod live;
 pub mod preflight;
 pub mod resp;
 pub mod runtime;

@@ -20,9 +20,11 @@ use shard::options::Options;
 use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
+use crate::command::info;
 use crate::error::ServerError;
 use crate::execute::Executor;
 use crate::format::DataDir;
+use crate::live::Live;
 use crate::mesh::{Door, Message, Wires, wire};
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
@@ -46,12 +48,8 @@ pub struct Setup {
     pub options: Options,
     /// Where clients come in; `None`: embedded.
     pub listener: Option<TcpListener>,
-    pub clients_max: usize,
     pub bulk_bytes_max: u32,
-    /// FLUSHDB erases, as in Redis, instead of flushing memtables.
-    pub flushdb_erases: bool,
-    /// For CONFIG GET.
-    pub settings: Vec<(String, String)>,
+    pub live: Live,
     pub telemetry: crate::telemetry::Static,
 }
 
@@ -60,10 +58,11 @@ pub struct Setup {
 pub(crate) struct Shared {
     pub(crate) cores: usize,
     pub(crate) bulk_bytes_max: u32,
-    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) live: Arc<Live>,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
-    clients_max: usize,
+    /// Set when all shards are open.
+    pub(crate) recovery: OnceLock<info::Recovery>,
     clients: AtomicUsize,
     last_client_id: AtomicU64,
     stage: AtomicU8,
@@ -75,7 +74,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Counts a client in, if there is room.
     pub(crate) fn enter_client(&self) -> bool {
-        let entered = self.clients.fetch_add(1, Ordering::Relaxed) < self.clients_max;
+        let max = self.live.clients_max() as usize;
+        let entered = self.clients.fetch_add(1, Ordering::Relaxed) < max;
         if !entered {
             self.clients.fetch_sub(1, Ordering::Relaxed);
         }
@@ -89,10 +89,6 @@ impl Shared {
 
     pub(crate) fn next_client_id(&self) -> u64 {
         self.last_client_id.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    pub(crate) fn clients_max(&self) -> usize {
-        self.clients_max
     }
 
     /// A stopping core has no connection and no request left. The last one sends all of them home.
@@ -157,10 +153,10 @@ impl Server {
         let shared = Arc::new(Shared {
             cores,
             bulk_bytes_max: setup.bulk_bytes_max,
-            settings: setup.settings,
+            live: Arc::new(setup.live),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
-            clients_max: setup.clients_max,
+            recovery: OnceLock::new(),
             clients: AtomicUsize::new(0),
             last_client_id: AtomicU64::new(0),
             stage: AtomicU8::new(INSPECTING),
@@ -182,7 +178,6 @@ impl Server {
                     identity: Identity { directory: format.directory, shard: shard_number(index) },
                     options: setup.options.clone(),
                     slots: format.slots.clone(),
-                    flushdb_erases: setup.flushdb_erases,
                     listener: if index == 0 { listener.take() } else { None },
                     shared: Arc::clone(&shared),
                     report: report.clone(),
@@ -258,8 +253,22 @@ impl Server {
                 }
             }
         }
+        self.shared.recovery.get_or_init(|| self.recovery_sum());
         self.shared.stage.store(SERVING, Ordering::Release);
         Ok(())
+    }
+
+    fn recovery_sum(&self) -> info::Recovery {
+        let sum = |field: fn(&Recovery) -> u64| self.recovery.iter().map(field).sum::<u64>();
+        let longest = self.recovery.iter().map(|one| one.duration).max().unwrap_or_default();
+        info::Recovery {
+            tables: sum(|one| one.tables),
+            segments: sum(|one| one.wal_segments),
+            operations: sum(|one| one.wal_ops),
+            bytes: sum(|one| one.wal_bytes),
+            cut_bytes: sum(|one| one.bytes_cut),
+            ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// What recovery did, shard by shard.
@@ -325,7 +334,6 @@ struct Seed {
     identity: Identity,
     options: Options,
     slots: SlotTable,
-    flushdb_erases: bool,
     listener: Option<OwnedFd>,
     shared: Arc<Shared>,
     report: Sender<Report>,
@@ -335,7 +343,7 @@ impl Seed {
     /// The life of a core.
     async fn run(self, context: CoreContext) -> Result<(), ServerError> {
         let CoreContext { index, bells, env, mut driver, .. } = context;
-        let Self { wires, slots, flushdb_erases, listener, shared, .. } = self;
+        let Self { wires, slots, listener, shared, .. } = self;
         let opening = Opening {
             index,
             dir: self.dir,
@@ -347,7 +355,7 @@ impl Seed {
         let opened =
             Box::pin(driver.run(opening.open(&env))).await.map_err(ServerError::Runtime)?;
         let Some(shard) = opened? else { return Ok(()) };
-        let executor = Executor::new(shard, &env, flushdb_erases);
+        let executor = Executor::new(shard, &env, Arc::clone(&shared.live));
         let endpoint = wires.attach(bells);
         let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
         if let Err(error) = worker.run(&mut driver).await {

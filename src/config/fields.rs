@@ -5,7 +5,7 @@ use std::str::FromStr;
 use shard::options::{CompactionStyle, SyncPolicy};
 
 use super::value::{parse_size, parse_time, show_size, show_time};
-use super::{FlushDb, LogFormat, LogLevel, LsmConfig};
+use super::{FlushDb, LogFormat, LogLevel, LsmConfig, sync_name};
 use crate::limits::SHARDS_MAX;
 
 /// One setting.
@@ -86,13 +86,7 @@ pub(super) static FIELDS: &[Field] = &[
             )?;
             Ok(())
         },
-        get: |config| {
-            Some(quoted(match config.sync {
-                SyncPolicy::Always => "always",
-                SyncPolicy::EverySecond => "everysec",
-                SyncPolicy::Never => "no",
-            }))
-        },
+        get: |config| Some(quoted(sync_name(config.sync))),
     },
     Field {
         name: "memory",
@@ -203,12 +197,7 @@ pub(super) static FIELDS: &[Field] = &[
                 choice(text, &[("memtable", FlushDb::Memtable), ("erase", FlushDb::Erase)])?;
             Ok(())
         },
-        get: |config| {
-            Some(quoted(match config.flushdb {
-                FlushDb::Memtable => "memtable",
-                FlushDb::Erase => "erase",
-            }))
-        },
+        get: |config| Some(quoted(config.flushdb.name())),
     },
     Field {
         name: "maxclients",
@@ -285,7 +274,7 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "compaction_thresholds.l0_slow_tables",
-        doc: "Tables in level 0 from which writes are slowed, in proportion.",
+        doc: "Tables in level 0 from which their compaction goes before that of all other levels.",
         default: "12",
         set: |config, text| {
             whole(text, 1, 1_000).map(|tables| config.compaction_thresholds.l0_slow_tables = tables)

@@ -172,6 +172,15 @@ impl Connection {
         self.rests.iter().position(|(_, request)| holds(request) == first)
     }
 
+    /// How long nothing has come from the client, nor gone to it. Zero while it waits for us.
+    pub(crate) fn idle_time(&self, now: Duration) -> Duration {
+        if self.is_drained() && !self.has_commands() && !self.waits_for_admission {
+            now.saturating_sub(self.last_active_at.max(self.progress_at))
+        } else {
+            Duration::ZERO
+        }
+    }
+
     /// Everything was answered and sent.
     pub(crate) fn is_drained(&self) -> bool {
         self.replies.is_empty() && self.out.is_empty() && !self.sending

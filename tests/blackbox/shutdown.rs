@@ -118,6 +118,48 @@ fn a_second_signal_ends_at_once() {
     assert_eq!(server.client().say("GET a"), Reply::bulk("1"));
 }
 
+/// A stop that lasts: a client that does not take its replies is waited for.
+fn with_a_slow_reader() -> (Server, Client) {
+    let server = Server::start(&Options::default());
+    let mut slow = server.client();
+    assert_eq!(slow.command(&["SET", "large", &"v".repeat(1 << 20)]), Reply::ok());
+    for _ in 0..64 {
+        slow.send(&encode(&["GET", "large"])).unwrap();
+    }
+    // The first piece says that the server answers.
+    assert_eq!(slow.reply().unwrap(), Reply::bulk("v".repeat(1 << 20)));
+    (server, slow)
+}
+
+/// `timeout` and some supervisors send a signal twice, or to the group and to the process: that is one wish.
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one() {
+    if is_stand_in() {
+        return;
+    }
+    let (mut server, _slow) = with_a_slow_reader();
+    server.signal("TERM");
+    server.signal("INT");
+    server.signal("TERM");
+    let exit = server.wait_exit();
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+}
+
+#[test]
+fn a_signal_later_ends_at_once() {
+    if is_stand_in() {
+        return;
+    }
+    let (mut server, _slow) = with_a_slow_reader();
+    server.signal("TERM");
+    thread::sleep(Duration::from_millis(1_500));
+    server.signal("TERM");
+    let exit = server.wait_exit();
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    server.start_again(&Options::default());
+    assert_eq!(server.client().say("EXISTS large"), Reply::Integer(1));
+}
+
 #[test]
 fn ping_tells_a_live_server_from_a_dead_one() {
     if is_stand_in() {

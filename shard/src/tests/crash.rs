@@ -43,6 +43,8 @@ fn model(upto: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
 struct Oracle {
     begun: Cell<u32>,
     acknowledged: Cell<u32>,
+    /// Acknowledged under `Always`, or before the policy became that.
+    durable: Cell<u32>,
 }
 
 async fn write_all(shard: &Shard<SimEnv>, oracle: &Oracle, from: u32, count: u32) {
@@ -60,6 +62,24 @@ async fn write_all(shard: &Shard<SimEnv>, oracle: &Oracle, from: u32, count: u32
             return;
         }
         oracle.acknowledged.set(n);
+        if shard.policy() == SyncPolicy::Always {
+            oracle.durable.set(n);
+        }
+    }
+}
+
+/// The same, with another policy every few writes.
+async fn write_under_changing_policies(shard: &Shard<SimEnv>, oracle: &Oracle, count: u32) {
+    const TURN: u32 = 6;
+    let policies = [SyncPolicy::EverySecond, SyncPolicy::Always, SyncPolicy::Never];
+    for (turn, policy) in (0..count / TURN).zip(policies.into_iter().cycle()) {
+        if shard.set_policy(policy).await.is_err() {
+            return;
+        }
+        if policy == SyncPolicy::Always {
+            oracle.durable.set(oracle.acknowledged.get());
+        }
+        write_all(shard, oracle, 1 + turn * TURN, TURN).await;
     }
 }
 
@@ -95,7 +115,7 @@ fn options(policy: SyncPolicy) -> Options {
 }
 
 /// Runs the workload with a crash at operation `at`; false once it ends before that.
-fn crashed_at(at: u64, seed: u64, policy: SyncPolicy, writes: u32) -> bool {
+fn crashed_at(at: u64, seed: u64, policy: SyncPolicy, changing: bool, writes: u32) -> bool {
     let sim = Sim::new(seed);
     sim.crash_at(at);
     let oracle = Rc::new(Oracle::default());
@@ -103,7 +123,11 @@ fn crashed_at(at: u64, seed: u64, policy: SyncPolicy, writes: u32) -> bool {
         let oracle = Rc::clone(&oracle);
         async move |env| {
             let shard = open(&env, options(policy)).await;
-            write_all(&shard, &oracle, 1, writes).await;
+            if changing {
+                write_under_changing_policies(&shard, &oracle, writes).await;
+            } else {
+                write_all(&shard, &oracle, 1, writes).await;
+            }
             drop(shard.close().await);
         }
     });
@@ -114,10 +138,10 @@ fn crashed_at(at: u64, seed: u64, policy: SyncPolicy, writes: u32) -> bool {
         (Crash::Random, 2),
         (Crash::Random, 3),
     ] {
-        let promised = match (policy, kind) {
+        let promised = match kind {
             // A process kill takes nothing that was acknowledged; a power cut takes what was not synced.
-            (SyncPolicy::Always, _) | (_, Crash::Everything) => oracle.acknowledged.get(),
-            _ => 0,
+            Crash::Everything => oracle.acknowledged.get(),
+            _ => oracle.durable.get(),
         };
         let after = sim.crash(kind, crash_seed ^ at);
         // Crashed again, somewhere in the recovery.
@@ -142,9 +166,9 @@ fn crashed_at(at: u64, seed: u64, policy: SyncPolicy, writes: u32) -> bool {
     ended.is_none()
 }
 
-fn crash_everywhere(seed: u64, policy: SyncPolicy, writes: u32, stride: u64) {
+fn crash_everywhere(seed: u64, policy: SyncPolicy, changing: bool, writes: u32, stride: u64) {
     let mut at = 1 + seed % stride;
-    while crashed_at(at, seed, policy, writes) {
+    while crashed_at(at, seed, policy, changing, writes) {
         at += stride;
     }
     assert!(at > 300, "the workload is {at} operations long: too short to mean anything");
@@ -152,10 +176,17 @@ fn crash_everywhere(seed: u64, policy: SyncPolicy, writes: u32, stride: u64) {
 
 #[test]
 fn after_every_operation_under_always() {
-    crash_everywhere(11, SyncPolicy::Always, 90, 3);
+    crash_everywhere(11, SyncPolicy::Always, false, 90, 3);
 }
 
 #[test]
 fn after_every_operation_under_everysec() {
-    crash_everywhere(12, SyncPolicy::EverySecond, 90, 5);
+    crash_everywhere(12, SyncPolicy::EverySecond, false, 90, 5);
+}
+
+/// What was acknowledged under `always`, or before a change to it was, stays whatever the policy was before or is after.
+#[test]
+fn after_every_operation_under_changing_policies() {
+    crash_everywhere(13, SyncPolicy::EverySecond, true, 90, 3);
+    crash_everywhere(14, SyncPolicy::Always, true, 90, 5);
 }
