@@ -337,6 +337,10 @@ impl Worker {
         let timeout = self.shared.live.timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
+            if conn.has_lingered(now) {
+                self.remove(key);
+                continue;
+            }
             if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
                 self.kill(key);
