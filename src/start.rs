@@ -38,7 +38,7 @@ pub fn cores() -> u32 {
 ///    number of shards. 4. It lies where data can be kept.
 ///
 /// # Errors
-/// The first thing that is missing; nothing is changed but a data directory made.
+/// The first thing that is missing; what was made of a data directory is removed again.
 pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
     let host = HostMemory::detect();
     let wanted = config.shards.map_or_else(|| Shards::Default(cores()), Shards::Asked);
@@ -46,7 +46,13 @@ pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
     config.derive(shards, &host)?;
     let mut machine = preflight::machine(&config, shards)?;
     let data_dir = DataDir::open(&config.data_dir, wanted)?;
-    machine.warnings.extend(preflight::data_dir(data_dir.path(), config.sync)?);
+    match preflight::data_dir(data_dir.path(), config.sync) {
+        Ok(warnings) => machine.warnings.extend(warnings),
+        Err(error) => {
+            data_dir.discard();
+            return Err(error);
+        }
+    }
     if data_dir.shards() != shards {
         machine.warnings.push(format!(
             "{} shards on {shards} cores: the data directory was made so; `rusty-lsm reshard` is not there yet",
