@@ -2,6 +2,7 @@
 //!
 //! # Modules, in the order a command meets them
 //! - [`runtime`]: threads and executors. `server`: start, stop, what cores share. `worker`: one core's loop.
+//!   `loading`: who answers before there are shards.
 //! - `net`: sockets. [`resp`]: bytes to a command. [`command`]: the one table, and commands that need no shard.
 //! - [`slots`], `dispatch`: which shard. `mesh`, `requests`, `gather`: between cores. `execute`: on a shard.
 //! - `reply`: back, in order. `telemetry`: INFO and STATS.
@@ -38,6 +39,7 @@ mod dispatch;
 mod execute;
 mod facts;
 mod gather;
+mod loading;
 mod mesh;
 mod net;
 mod reply;

@@ -54,6 +54,11 @@ pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// Connections that the kernel holds until they are accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
 
+/// Connections that are answered while the shards are opened; more wait to be accepted.
+pub const LOADING_CLIENTS_MAX: usize = 256;
+/// Input held of each of them, in bytes; longer requests wait in the kernel.
+pub const LOADING_INPUT_BYTES_MAX: usize = 64 << 10;
+
 /// Commands that one connection may run before the others get their turn.
 pub const COMMANDS_PER_TURN: usize = 1_000;
 /// Time that one connection may take before the others get their turn, in microseconds.

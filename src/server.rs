@@ -25,6 +25,7 @@ use crate::error::ServerError;
 use crate::execute::Executor;
 use crate::format::DataDir;
 use crate::live::Live;
+use crate::loading::Greeter;
 use crate::mesh::{Door, Message, Wires, wire};
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
@@ -85,6 +86,11 @@ impl Shared {
     pub(crate) fn leave_client(&self) {
         let before = self.clients.fetch_sub(1, Ordering::Relaxed);
         assert!(before > 0);
+    }
+
+    /// The shards are not all open yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.stage.load(Ordering::Acquire) < SERVING
     }
 
     pub(crate) fn next_client_id(&self) -> u64 {
@@ -167,6 +173,12 @@ impl Server {
         let wires = wire(cores);
         let inboxes: Vec<_> = wires.iter().map(Wires::inbox).collect();
         let (report, reports) = channel();
+        let greeter = match &setup.listener {
+            Some(listener) => {
+                Some(Greeter::start(listener, Arc::clone(&shared)).map_err(ServerError::Runtime)?)
+            }
+            None => None,
+        };
         let mut listener = setup.listener.map(OwnedFd::from);
         let mut seeds: Vec<Option<Seed>> = wires
             .into_iter()
@@ -211,8 +223,15 @@ impl Server {
             recovery: vec![Recovery::default(); cores],
             _data_dir: data_dir,
         };
-        match server.see_through_start(&reports) {
-            Ok(()) => Ok(server),
+        let seen_through = server.see_through_start(&reports);
+        let waiting = greeter.map(Greeter::end).unwrap_or_default();
+        match seen_through {
+            Ok(()) => {
+                server.shared.recovery.get_or_init(|| server.recovery_sum());
+                server.shared.stage.store(SERVING, Ordering::Release);
+                server.hand_over(waiting);
+                Ok(server)
+            }
             Err(error) => {
                 server.shared.stage.store(GIVEN_UP, Ordering::Release);
                 // The cores' own results repeat what was reported.
@@ -253,9 +272,15 @@ impl Server {
                 }
             }
         }
-        self.shared.recovery.get_or_init(|| self.recovery_sum());
-        self.shared.stage.store(SERVING, Ordering::Release);
         Ok(())
+    }
+
+    /// Gives the connections that came while the shards were opened to the cores.
+    fn hand_over(&self, sockets: Vec<OwnedFd>) {
+        for (number, socket) in sockets.into_iter().enumerate() {
+            // They are fewer than an inbox holds. One that does not get in is closed.
+            drop(self.door(number % self.shared.cores).send(Message::Adopt(socket)));
+        }
     }
 
     fn recovery_sum(&self) -> info::Recovery {

@@ -106,6 +106,13 @@ impl Shared {
         facts
     }
 
+    /// What INFO tells before the shards are open, to one of `clients`.
+    pub(crate) fn loading_facts(&self, clients: u64) -> InfoFacts {
+        let mut facts = self.info_facts(&[]);
+        facts.clients.connected = clients;
+        facts
+    }
+
     fn persistence(
         &self,
         sum: &shard::stats::ShardStats,
@@ -119,7 +126,7 @@ impl Shared {
         };
         let last_flush_s = sum.last_flush_ms / 1000;
         info::Persistence {
-            loading: false,
+            loading: self.is_loading(),
             changes_since_flush: total(|shard| shard.last_seq.saturating_sub(shard.flushed_seq)),
             flush_in_progress: sum.sealed_memtables > 0,
             // As in Redis, the start counts as one.

@@ -9,7 +9,7 @@ use crate::resp::Protocol;
 pub const REDIS_VERSION: &str = "7.4.0";
 
 /// One connection's state, as commands see and change it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Unique in the life of the process, from 1.
     pub id: u64,

@@ -221,13 +221,18 @@ impl Client {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16 << 10];
-        match self.stream.read(&mut chunk)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.buffer.extend_from_slice(&chunk[..count]);
-                Ok(())
+        let count = loop {
+            match self.stream.read(&mut chunk) {
+                // A process that is stopped and goes on: with a timeout, the kernel does not wait on by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
             }
+        };
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.buffer.extend_from_slice(&chunk[..count]);
+        Ok(())
     }
 }
 
