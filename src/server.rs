@@ -9,12 +9,13 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use shard::env::Env as _;
-use shard::env::glommio::GlommioEnv;
+use shard::env::glommio::{Driver, GlommioEnv};
+use shard::env::ring::Bell;
 use shard::key::Identity;
 use shard::options::Options;
 use shard::recovery::{Recovery, inspect};
@@ -33,6 +34,9 @@ use crate::worker::Worker;
 
 /// How often a core that waits for the others looks whether they are there.
 const STAGE_POLL: Duration = Duration::from_millis(1);
+
+/// How often whoever waits for a core looks whether it still lives.
+pub(crate) const LIFE_CHECK: Duration = Duration::from_millis(100);
 
 /// Stages of a start.
 const INSPECTING: u8 = 0;
@@ -69,6 +73,8 @@ pub(crate) struct Shared {
     stage: AtomicU8,
     stopping: AtomicBool,
     quiet_cores: AtomicUsize,
+    /// By core: it is among them.
+    is_quiet: Vec<AtomicBool>,
     doors: OnceLock<Vec<Door>>,
 }
 
@@ -97,8 +103,11 @@ impl Shared {
         self.last_client_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// A stopping core has no connection and no request left. The last one sends all of them home.
-    pub(crate) fn core_is_quiet(&self) {
+    /// A stopping core has no connection and no request left, or has died. The last one sends all of them home.
+    pub(crate) fn core_is_quiet(&self, index: usize) {
+        if self.is_quiet[index].swap(true, Ordering::AcqRel) {
+            return;
+        }
         let quiet = self.quiet_cores.fetch_add(1, Ordering::AcqRel) + 1;
         if quiet == self.cores {
             self.tell_all(|| Message::Leave);
@@ -128,6 +137,8 @@ pub struct Server {
     shared: Arc<Shared>,
     slots: SlotTable,
     cores: Option<Cores<Result<(), ServerError>>>,
+    /// By core: it has ended.
+    ends: Vec<Arc<AtomicBool>>,
     recovery: Vec<Recovery>,
     /// Held for the life of the server: the lock on the directory.
     _data_dir: DataDir,
@@ -168,6 +179,7 @@ impl Server {
             stage: AtomicU8::new(INSPECTING),
             stopping: AtomicBool::new(false),
             quiet_cores: AtomicUsize::new(0),
+            is_quiet: (0..cores).map(|_| AtomicBool::new(false)).collect(),
             doors: OnceLock::new(),
         });
         let wires = wire(cores);
@@ -219,6 +231,7 @@ impl Server {
         let mut server = Self {
             shared,
             slots: format.slots,
+            ends: running.ends(),
             cores: Some(running),
             recovery: vec![Recovery::default(); cores],
             _data_dir: data_dir,
@@ -246,7 +259,12 @@ impl Server {
         let mut opened = 0;
         let mut told = Instant::now();
         while opened < self.shared.cores {
-            let Ok(report) = reports.recv() else { return Err(ServerError::CoreDied) };
+            let report = match reports.recv_timeout(LIFE_CHECK) {
+                Ok(report) => report,
+                // One that fails says so before it ends.
+                Err(RecvTimeoutError::Timeout) if !self.any_core_has_ended() => continue,
+                Err(_) => return Err(ServerError::CoreDied),
+            };
             match report {
                 Report::Inspected(result) => {
                     result?;
@@ -317,6 +335,15 @@ impl Server {
         }
     }
 
+    /// Whether a core has ended, which it does only when the server stops, or by a bug.
+    pub(crate) fn core_has_ended(&self, core: usize) -> bool {
+        self.ends[core].load(Ordering::Acquire)
+    }
+
+    fn any_core_has_ended(&self) -> bool {
+        (0..self.ends.len()).any(|core| self.core_has_ended(core))
+    }
+
     /// Stops in order and waits for it: what was read is answered, everything is durable, files are closed.
     ///
     /// # Errors
@@ -334,6 +361,14 @@ impl Server {
 
     fn join(&mut self) -> Result<(), ServerError> {
         let Some(cores) = self.cores.take() else { return Ok(()) };
+        // A core that has died never says that it is quiet, and the others would wait for it for ever.
+        let count = self.shared.cores;
+        while (0..count).any(|core| !self.core_has_ended(core)) {
+            for core in (0..count).filter(|core| self.core_has_ended(*core)) {
+                self.shared.core_is_quiet(core);
+            }
+            std::thread::park_timeout(STAGE_POLL);
+        }
         for result in cores.join().map_err(ServerError::Runtime)? {
             result?;
         }
@@ -368,6 +403,18 @@ impl Seed {
     /// The life of a core.
     async fn run(self, context: CoreContext) -> Result<(), ServerError> {
         let CoreContext { index, bells, env, mut driver, .. } = context;
+        let result = self.serve(index, bells, env, &mut driver).await;
+        driver.close().await;
+        result
+    }
+
+    async fn serve(
+        self,
+        index: usize,
+        bells: Arc<[Bell]>,
+        env: GlommioEnv,
+        driver: &mut Driver,
+    ) -> Result<(), ServerError> {
         let Self { wires, slots, listener, shared, .. } = self;
         let opening = Opening {
             index,
@@ -383,7 +430,7 @@ impl Seed {
         let executor = Executor::new(shard, &env, Arc::clone(&shared.live));
         let endpoint = wires.attach(bells);
         let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
-        if let Err(error) = worker.run(&mut driver).await {
+        if let Err(error) = worker.run(driver).await {
             // A server without one of its cores is worse than a restart.
             tracing::error!(core = index, %error, "the core's ring is broken");
             std::process::abort();

@@ -360,7 +360,7 @@ impl Worker {
             }
             if !self.quiet && self.conns.len() == 0 && self.requests.len() == 0 {
                 self.quiet = true;
-                self.shared.core_is_quiet();
+                self.shared.core_is_quiet(self.index);
             }
         }
     }
