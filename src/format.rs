@@ -36,6 +36,8 @@ use crate::sys;
 const FORMAT: &str = "FORMAT";
 const FORMAT_TMP: &str = "FORMAT.tmp";
 const LOCK: &str = "LOCK";
+/// For a path that leads nowhere.
+const OTHER_PLACE: &str = "name another --data-dir, or mend the directories above it";
 const MAGIC: &[u8; 8] = b"RLSM-DIR";
 /// Raised with every change of bytes in the directory.
 pub const VERSION: u32 = 1;
@@ -232,7 +234,9 @@ fn create(path: &Path, made: &mut Made) -> Result<(), ServerError> {
         Ok(metadata) if metadata.is_dir() => return Ok(()),
         Ok(_) => return Err(refuse(path, "it is not a directory", "name another --data-dir")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(ServerError::io("look at", path, error)),
+        Err(error) => {
+            return Err(refuse(path, &format!("it cannot be looked at: {error}"), OTHER_PLACE));
+        }
     }
     let is_absent = |dir: &&Path| match fs::symlink_metadata(dir) {
         Ok(_) => false,
@@ -247,7 +251,7 @@ fn create(path: &Path, made: &mut Made) -> Result<(), ServerError> {
         .mode(0o700)
         .create(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
-        .map_err(|e| ServerError::io("create directory", path, e))?;
+        .map_err(|e| refuse(path, &format!("it cannot be made: {e}"), OTHER_PLACE))?;
     match path.canonicalize().ok().as_deref().and_then(Path::parent) {
         Some(parent) => sync_dir(parent),
         None => Ok(()),

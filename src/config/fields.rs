@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use shard::options::{CompactionStyle, SyncPolicy};
 
-use super::value::{parse_size, parse_time, show_size, show_time};
+use super::value::{parse_seconds, parse_size, show_size, show_time};
 use super::{FlushDb, LogFormat, LogLevel, LsmConfig, sync_name};
 use crate::limits::SHARDS_MAX;
 
@@ -208,16 +208,16 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "timeout",
-        doc: "Time after which an idle connection is closed, as 90s or 5m; 0: never.",
+        doc: "Time after which an idle connection is closed, in seconds, or as 90s or 5m; 0: never.",
         default: "0",
-        set: |config, text| parse_time(text).map(|time| config.timeout = time),
+        set: |config, text| parse_seconds(text).map(|time| config.timeout = time),
         get: |config| Some(quoted(&show_time(config.timeout))),
     },
     Field {
         name: "tcp_keepalive",
-        doc: "Silence after which a connection is asked whether it still lives, as 60s; 0: off.",
+        doc: "Silence after which a connection is asked whether it still lives, in seconds, or as 60s; 0: off.",
         default: "60s",
-        set: |config, text| parse_time(text).map(|time| config.tcp_keepalive = time),
+        set: |config, text| parse_seconds(text).map(|time| config.tcp_keepalive = time),
         get: |config| Some(quoted(&show_time(config.tcp_keepalive))),
     },
     Field {

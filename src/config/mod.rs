@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
-pub use value::{parse_size, parse_time, show_size, show_time};
+pub use value::{parse_seconds, parse_size, parse_time, show_size, show_time};
 
 /// What FLUSHDB does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

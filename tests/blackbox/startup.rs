@@ -184,8 +184,10 @@ fn a_directory_of_something_else_is_refused_and_left_alone() {
     let names: Vec<_> =
         fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["thesis.txt"], "nothing was added");
-    // A file where the directory should be.
-    refuse(&dir.join("thesis.txt"), &[]).refused(&[FAILURE, CONFIG], &["thesis.txt"]);
+    // A file where the directory, or one above it, should be; and a place where none can be made.
+    refuse(&dir.join("thesis.txt"), &[]).refused(&[CONFIG], &["thesis.txt"]);
+    refuse(&dir.join("thesis.txt/d"), &[]).refused(&[CONFIG], &["thesis.txt/d", "--data-dir"]);
+    refuse(Path::new("/proc/d"), &[]).refused(&[CONFIG], &["/proc/d", "--data-dir"]);
     assert_eq!(fs::read_to_string(dir.join("thesis.txt")).unwrap(), "do not touch");
 }
 
