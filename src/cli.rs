@@ -39,7 +39,7 @@ pub enum Command {
     /// Start the server
     #[command(after_help = START_HELP)]
     Start(Box<StartArgs>),
-    /// Ask a running server whether it is alive (exit code 0 or 1)
+    /// Ask a running server whether it is alive (exit code 0 or 1); it is while it loads its data
     Ping(PingArgs),
 }
 

@@ -9,6 +9,7 @@
 //! and only until there is such a part. Commands of one connection run in their order on every shard.
 
 use bytes::Bytes;
+use shard::key::SeqNo;
 
 use crate::command::{CommandId, Place, Spec, StatsScope, info_sections, stats_scope};
 use crate::execute::{Executor, Ran, Target};
@@ -179,6 +180,13 @@ impl Dispatcher<'_> {
         args: Args<'_>,
         conn: &mut ConnParts<'_>,
     ) -> Dispatched {
+        if id == CommandId::ConfigSet
+            && let Err(error) = self.executor.live.set(args)
+        {
+            error.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Dispatched::Next;
+        }
         let rule = match id {
             CommandId::Dbsize => Rule::Sum(0),
             CommandId::Stats => {

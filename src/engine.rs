@@ -25,7 +25,7 @@ use std::ops::{Bound, RangeBounds};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
 use shard::batch::Op;
 use shard::cursor::Direction;
@@ -39,7 +39,7 @@ use shard::shard::Shard;
 use crate::config::LsmConfig;
 use crate::error::ServerError;
 use crate::mesh::Message;
-use crate::server::Server;
+use crate::server::{LIFE_CHECK, Server};
 use crate::start;
 
 /// Entries that a scan fetches from a shard at a time.
@@ -197,8 +197,8 @@ impl Engine {
                     tools.env.spawn(Queue::Commit, send_result(run, answer));
                 }
             }
-        });
-        received(&answers)
+        })?;
+        self.inner.received(core, &answers)
     }
 
     /// The live keys of `range` with their values, in order, whatever their shards. Each shard is seen at the one moment
@@ -228,7 +228,8 @@ impl Engine {
         let mut sources = Vec::with_capacity(shards);
         for core in 0..shards {
             let range = range.clone();
-            self.inner.tell(core, move |tools| {
+            // A core that is gone is told of by the first page.
+            let _ = self.inner.tell(core, move |tools| {
                 let scan = tools.shard.scan(range, Direction::Forward);
                 tools.scans.borrow_mut().insert(id, scan);
             });
@@ -262,14 +263,9 @@ impl Engine {
         self.inner.tell(core, move |tools| {
             let run = work(tools.shard.clone());
             tools.env.spawn(Queue::Commit, send_result(run, answer));
-        });
-        received(&answers)
+        })?;
+        self.inner.received(core, &answers)
     }
-}
-
-/// Waits for the answer to a call.
-fn received<T>(answers: &Receiver<shard::error::Result<T>>) -> Result<T> {
-    answers.recv().map_err(|_| EngineError::Closed)?.map_err(EngineError::Shard)
 }
 
 async fn send_result<T>(
@@ -281,12 +277,30 @@ async fn send_result<T>(
 }
 
 impl Inner {
-    fn tell(&self, core: usize, call: impl FnOnce(&CoreTools) + Send + 'static) {
+    /// `Closed` if the core is gone.
+    fn tell(&self, core: usize, call: impl FnOnce(&CoreTools) + Send + 'static) -> Result<()> {
         let mut message = Message::Call(Box::new(call));
-        // A full inbox empties within a pass of the core's loop.
-        while let Err(back) = self.server.door(core).send(message) {
-            message = back;
+        while !self.server.core_has_ended(core) {
+            match self.server.door(core).send(message) {
+                Ok(()) => return Ok(()),
+                // A full inbox empties within a pass of the core's loop.
+                Err(back) => message = back,
+            }
             std::thread::yield_now();
+        }
+        Err(EngineError::Closed)
+    }
+
+    /// Waits for the answer to a call; `Closed` if the core is gone, with the call in its inbox or half-way.
+    fn received<T>(&self, core: usize, answers: &Receiver<shard::error::Result<T>>) -> Result<T> {
+        loop {
+            // Asked before the wait: what it answered in the meantime is not overlooked.
+            let has_ended = self.server.core_has_ended(core);
+            match answers.recv_timeout(LIFE_CHECK) {
+                Ok(answer) => return answer.map_err(EngineError::Shard),
+                Err(RecvTimeoutError::Timeout) if !has_ended => {}
+                Err(_) => return Err(EngineError::Closed),
+            }
         }
     }
 }
@@ -322,8 +336,8 @@ impl ScanIter {
             let run =
                 next_page(tools.shard.clone(), tools.env.clone(), Rc::clone(&tools.scans), id);
             tools.env.spawn(Queue::Commit, send_result(run, answer));
-        });
-        received(&answers)
+        })?;
+        self.engine.inner.received(core, &answers)
     }
 
     /// Fetches where a page has ended, so that each shard shows its next entry, if it has one.
@@ -389,9 +403,52 @@ impl Drop for ScanIter {
     fn drop(&mut self) {
         let id = self.id;
         for core in 0..self.engine.inner.server.shards() {
-            self.engine.inner.tell(core, move |tools| {
+            // One that is gone holds nothing.
+            let _ = self.engine.inner.tell(core, move |tools| {
                 drop(tools.scans.borrow_mut().remove(&id));
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A panic on a core: calls to it fail, also those that wait already; the other core goes on; closing ends.
+    #[test]
+    fn a_core_that_died_is_an_error_and_holds_nothing_up() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let config = LsmConfig {
+            data_dir: dir.path().join("d"),
+            shards: Some(2),
+            memory: Some(256 << 20),
+            wal_segment_size: 1 << 20,
+            ..LsmConfig::default()
+        };
+        let engine = Engine::with_config(config.clone()).unwrap();
+        let key_of = |core| {
+            let mut numbers = (0..1_000_u32).map(u32::to_le_bytes);
+            numbers.find(|key| engine.inner.server.shard_of(key) == core).unwrap()
+        };
+        let keys = [key_of(0), key_of(1)];
+        for key in keys {
+            engine.put(&key, b"before").unwrap();
+        }
+        engine.inner.tell(1, |_| panic!("on purpose, by a test")).unwrap();
+        assert!(matches!(engine.get(&keys[1]), Err(EngineError::Closed)));
+        assert!(matches!(engine.put(&keys[1], b"after"), Err(EngineError::Closed)));
+        assert!(engine.scan::<&[u8]>(..).any(|entry| matches!(entry, Err(EngineError::Closed))));
+        // More than an inbox holds: nobody spins on a full one.
+        for _ in 0..10_000 {
+            let _ = engine.inner.tell(1, |_| {});
+        }
+        engine.put(&keys[0], b"after").unwrap();
+        assert_eq!(engine.get(&keys[0]).unwrap().unwrap(), b"after");
+        assert!(matches!(engine.close(), Err(EngineError::Stop(_))));
+        let engine = Engine::with_config(config).unwrap();
+        assert_eq!(engine.get(&keys[0]).unwrap().unwrap(), b"after");
+        assert_eq!(engine.get(&keys[1]).unwrap().unwrap(), b"before");
+        engine.close().unwrap();
     }
 }

@@ -6,6 +6,8 @@
 //! - Existence (the count of DEL) is taken before the tombstone is written, in one stretch, so two DELs of one key never
 //!   both count it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use shard::admission::Refusal;
 use shard::batch::Op;
@@ -18,7 +20,9 @@ use shard::scan::Range;
 use shard::shard::Shard;
 
 use crate::command::CommandId;
+use crate::config::FlushDb;
 use crate::error;
+use crate::live::Live;
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, writer};
 use crate::slab::{Key, Slab};
@@ -96,6 +100,8 @@ enum Job {
     Flush,
     Erase,
     Count,
+    /// Take the sync policy that is set now.
+    Policy,
 }
 
 #[derive(Debug)]
@@ -117,19 +123,19 @@ pub(crate) struct Executor {
     jobs: WorkQueue<JobOrder>,
     filled: WorkQueue<Filled>,
     parts: Slab<Parts>,
-    flushdb_erases: bool,
+    pub(crate) live: Arc<Live>,
 }
 
 impl Executor {
     /// Starts the tasks that finish what has to wait.
-    pub(crate) fn new(shard: Shard<GlommioEnv>, env: &GlommioEnv, flushdb_erases: bool) -> Self {
+    pub(crate) fn new(shard: Shard<GlommioEnv>, env: &GlommioEnv, live: Arc<Live>) -> Self {
         let this = Self {
             reads: WorkQueue::default(),
             read: WorkQueue::default(),
             jobs: WorkQueue::default(),
             filled: WorkQueue::default(),
             parts: Slab::default(),
-            flushdb_erases,
+            live,
             shard,
         };
         for _ in 0..this.shard.options().reads_in_flight_max {
@@ -142,10 +148,10 @@ impl Executor {
             });
         }
         let (jobs, filled) = (this.jobs.clone(), this.filled.clone());
-        let (shard, env_of_jobs) = (this.shard.clone(), env.clone());
+        let (shard, env_of_jobs, live) = (this.shard.clone(), env.clone(), Arc::clone(&this.live));
         env.spawn(Queue::Commit, async move {
             while let Some(order) = jobs.pop().await {
-                let bytes = run_job(&shard, &env_of_jobs, order.job).await;
+                let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
                 let JobOrder { target, hole, .. } = order;
                 filled.push(Filled { target, hole, bytes: bytes.into(), gate: SeqNo(0) });
             }
@@ -191,8 +197,17 @@ impl Executor {
             CommandId::Dbsize => self.order(Job::Count, target, sink),
             CommandId::Flushall => self.order(Job::Erase, target, sink),
             CommandId::Flushdb => {
-                let job = if self.flushdb_erases { Job::Erase } else { Job::Flush };
+                let erases = self.live.flushdb() == FlushDb::Erase;
+                let job = if erases { Job::Erase } else { Job::Flush };
                 self.order(job, target, sink);
+            }
+            // Stored by who sent it; only a change of policy is work for the shard.
+            CommandId::ConfigSet if self.live.sync() != self.shard.policy() => {
+                self.order(Job::Policy, target, sink);
+            }
+            CommandId::ConfigSet => {
+                writer::ok(sink.buffer());
+                sink.done(SeqNo(0));
             }
             _ => unreachable!("dispatch sends only commands of a shard here"),
         }
@@ -426,11 +441,12 @@ impl Combined {
     }
 }
 
-async fn run_job(shard: &Shard<GlommioEnv>, env: &GlommioEnv, job: Job) -> Vec<u8> {
+async fn run_job(shard: &Shard<GlommioEnv>, env: &GlommioEnv, live: &Live, job: Job) -> Vec<u8> {
     let mut out = Vec::new();
     let done = match job {
         Job::Flush => shard.flush().await.map(|()| writer::ok(&mut out)),
         Job::Erase => shard.erase().await.map(|()| writer::ok(&mut out)),
+        Job::Policy => shard.set_policy(live.sync()).await.map(|()| writer::ok(&mut out)),
         Job::Count => count_keys(shard, env).await.map(|count| writer::integer(&mut out, count)),
     };
     if let Err(error) = done {

@@ -1,6 +1,8 @@
 //! What one core tells about itself, to be summed where it is shown.
 
-use shard::stats::ShardStats;
+use std::time::Duration;
+
+use shard::stats::{CounterValues, ShardStats};
 
 /// Counters of one core's network side. All since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,6 +20,28 @@ pub(crate) struct NetStats {
     pub(crate) output_closed: u64,
     /// Passes of the core's loop.
     pub(crate) passes: u64,
+    /// What the shard had counted of reads, and of those that found a value, when these counts began.
+    pub(crate) reads_before: u64,
+    pub(crate) read_hits_before: u64,
+    /// Commands and bytes in the last interval between two sweeps, per second.
+    pub(crate) rates: Rates,
+}
+
+/// Per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Rates {
+    pub(crate) commands: u64,
+    pub(crate) input_bytes: u64,
+    pub(crate) output_bytes: u64,
+}
+
+/// The counters of an earlier moment, from which rates are told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Earlier {
+    at: Duration,
+    commands: u64,
+    input_bytes: u64,
+    output_bytes: u64,
 }
 
 impl NetStats {
@@ -33,6 +57,39 @@ impl NetStats {
         self.commands_from_mesh += other.commands_from_mesh;
         self.output_closed += other.output_closed;
         self.passes += other.passes;
+        self.reads_before += other.reads_before;
+        self.read_hits_before += other.read_hits_before;
+        self.rates.commands += other.rates.commands;
+        self.rates.input_bytes += other.rates.input_bytes;
+        self.rates.output_bytes += other.rates.output_bytes;
+    }
+
+    /// CONFIG RESETSTAT: counts begin anew; what is so now stays. The shard's own counters go on.
+    pub(crate) fn begin_anew(&mut self, shard: &CounterValues) {
+        *self = Self {
+            passes: self.passes,
+            rates: self.rates,
+            reads_before: shard.reads,
+            read_hits_before: shard.read_hits,
+            ..Self::default()
+        };
+    }
+
+    /// Tells the rates since `earlier`, which becomes now.
+    pub(crate) fn tell_rates(&mut self, earlier: &mut Earlier, now: Duration) {
+        let elapsed_ms = now.saturating_sub(earlier.at).as_millis().max(1);
+        let rate = |count: u64, before: u64| {
+            // Below it only after a reset.
+            let more = u128::from(count.checked_sub(before).unwrap_or(count));
+            u64::try_from(more * 1000 / elapsed_ms).unwrap_or(u64::MAX)
+        };
+        self.rates = Rates {
+            commands: rate(self.commands, earlier.commands),
+            input_bytes: rate(self.input_bytes, earlier.input_bytes),
+            output_bytes: rate(self.output_bytes, earlier.output_bytes),
+        };
+        let Self { commands, input_bytes, output_bytes, .. } = *self;
+        *earlier = Earlier { at: now, commands, input_bytes, output_bytes };
     }
 }
 

@@ -36,6 +36,8 @@ use crate::sys;
 const FORMAT: &str = "FORMAT";
 const FORMAT_TMP: &str = "FORMAT.tmp";
 const LOCK: &str = "LOCK";
+/// For a path that leads nowhere.
+const OTHER_PLACE: &str = "name another --data-dir, or mend the directories above it";
 const MAGIC: &[u8; 8] = b"RLSM-DIR";
 /// Raised with every change of bytes in the directory.
 pub const VERSION: u32 = 1;
@@ -147,6 +149,8 @@ pub struct DataDir {
     format: Format,
     /// Made by this call.
     is_new: bool,
+    /// Directories and files made by this call, in that order.
+    made: Vec<PathBuf>,
     /// Keeps the lock.
     _lock: File,
 }
@@ -158,23 +162,31 @@ impl DataDir {
     /// `Locked`; `DataDir` for a foreign, unsafe or newer one and for another number of shards; `Damaged`; `Io`.
     /// Nothing is changed then.
     pub fn open(path: &Path, shards: Shards) -> Result<Self, ServerError> {
-        create(path)?;
+        let mut made = Made::default();
+        create(path, &mut made)?;
         check_owner(path)?;
         let has_format =
             path.join(FORMAT).try_exists().map_err(|e| ServerError::io("look for", path, e))?;
         if !has_format {
             check_empty(path)?;
         }
-        let lock = lock(path)?;
+        let lock = lock(path, &mut made)?;
         let file = path.join(FORMAT);
         let (format, is_new) = match read(&file)? {
             Some(bytes) => (Format::decode(&file, &bytes)?, false),
-            None => (make(path, shards)?, true),
+            None => (make(path, shards, &mut made)?, true),
         };
         if let Shards::Asked(asked) = shards {
             check_shards(path, asked, format.slots.shards())?;
         }
-        Ok(Self { path: path.to_owned(), format, is_new, _lock: lock })
+        let made = std::mem::take(&mut made.0);
+        Ok(Self { path: path.to_owned(), format, is_new, made, _lock: lock })
+    }
+
+    /// Removes again what [`DataDir::open`] made, for a start that is refused before it has written anything else. What it
+    /// found stays.
+    pub fn discard(self) {
+        drop(Made(self.made));
     }
 
     pub fn path(&self) -> &Path {
@@ -200,20 +212,46 @@ impl DataDir {
     }
 }
 
+/// What a start has made: removed when this is dropped, the last first. A directory in which somebody else has put
+/// something meanwhile stays.
+#[derive(Debug, Default)]
+struct Made(Vec<PathBuf>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        for path in self.0.iter().rev() {
+            let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+            if let Err(error) = removed {
+                tracing::debug!(path = %path.display(), %error, "left behind");
+            }
+        }
+    }
+}
+
 /// Makes the directory (0700 whatever the umask) and its parents if it is absent.
-fn create(path: &Path) -> Result<(), ServerError> {
+fn create(path: &Path, made: &mut Made) -> Result<(), ServerError> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_dir() => return Ok(()),
         Ok(_) => return Err(refuse(path, "it is not a directory", "name another --data-dir")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(ServerError::io("look at", path, error)),
+        Err(error) => {
+            return Err(refuse(path, &format!("it cannot be looked at: {error}"), OTHER_PLACE));
+        }
     }
-    let made = DirBuilder::new()
+    let is_absent = |dir: &&Path| match fs::symlink_metadata(dir) {
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let absent = path.ancestors().take_while(is_absent);
+    // The path of a relative directory ends in the empty one.
+    made.0 = absent.filter(|dir| !dir.as_os_str().is_empty()).map(Path::to_owned).collect();
+    made.0.reverse();
+    DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)));
-    made.map_err(|e| ServerError::io("create directory", path, e))?;
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
+        .map_err(|e| refuse(path, &format!("it cannot be made: {e}"), OTHER_PLACE))?;
     match path.canonicalize().ok().as_deref().and_then(Path::parent) {
         Some(parent) => sync_dir(parent),
         None => Ok(()),
@@ -263,23 +301,33 @@ fn check_shards(path: &Path, asked: u32, stored: u32) -> Result<(), ServerError>
     Err(refuse(path, &what, &remedy))
 }
 
-fn lock(path: &Path) -> Result<File, ServerError> {
+fn lock(path: &Path, made: &mut Made) -> Result<File, ServerError> {
     let name = path.join(LOCK);
     let failed = |op, error| ServerError::io(op, &name, error);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&name)
-        .map_err(|e| failed("open", e))?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let mut file = match options.clone().create_new(true).open(&name) {
+        Ok(file) => {
+            made.0.push(name.clone());
+            file
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            options.open(&name).map_err(|e| failed("open", e))?
+        }
+        Err(error) => return Err(failed("open", error)),
+    };
     if !sys::try_lock(&file).map_err(|e| failed("lock", e))? {
+        // Whoever made it, it is theirs now.
+        made.0.retain(|path| *path != name);
         // Only to tell whom to look for: the holder may just be writing it.
         let mut text = String::new();
         let _ = (&file).take(20).read_to_string(&mut text);
         return Err(ServerError::Locked { path: path.to_owned(), pid: text.trim().parse().ok() });
+    }
+    // A start that is refused removes the lock that it made: the one that we hold must be the one that others will see.
+    let own = file.metadata().map_err(|e| failed("look at", e))?.ino();
+    if fs::metadata(&name).ok().map(|seen| seen.ino()) != Some(own) {
+        return Err(ServerError::Locked { path: path.to_owned(), pid: None });
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
@@ -302,7 +350,7 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, ServerError> {
 }
 
 /// Writes the FORMAT of a new directory.
-fn make(path: &Path, shards: Shards) -> Result<Format, ServerError> {
+fn make(path: &Path, shards: Shards, made: &mut Made) -> Result<Format, ServerError> {
     let (Shards::Asked(count) | Shards::Default(count)) = shards;
     let format = Format { directory: random_id()?, slots: SlotTable::contiguous(count) };
     let (tmp, name) = (path.join(FORMAT_TMP), path.join(FORMAT));
@@ -320,19 +368,27 @@ fn make(path: &Path, shards: Shards) -> Result<Format, ServerError> {
         file.sync_all()?;
         fs::rename(&tmp, &name)
     };
+    // Whatever becomes of them: an absent one is no trouble.
+    made.0.extend([tmp.clone(), name.clone()]);
     write().map_err(|e| ServerError::io("write", &name, e))?;
+    made.0.retain(|path| *path != tmp);
     sync_dir(path)?;
     Ok(format)
 }
 
 /// 128 random bits, not zero.
 fn random_id() -> Result<u128, ServerError> {
+    Ok(u128::from_le_bytes(random_bytes()?).max(1))
+}
+
+/// From the kernel. Blocking, at start only.
+pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], ServerError> {
     let source = Path::new("/dev/urandom");
-    let mut bytes = [0; 16];
+    let mut bytes = [0; N];
     File::open(source)
         .and_then(|mut file| file.read_exact(&mut bytes))
         .map_err(|e| ServerError::io("read", source, e))?;
-    Ok(u128::from_le_bytes(bytes).max(1))
+    Ok(bytes)
 }
 
 fn sync_dir(path: &Path) -> Result<(), ServerError> {

@@ -2,13 +2,14 @@
 //!
 //! # Modules, in the order a command meets them
 //! - [`runtime`]: threads and executors. `server`: start, stop, what cores share. `worker`: one core's loop.
+//!   `loading`: who answers before there are shards.
 //! - `net`: sockets. [`resp`]: bytes to a command. [`command`]: the one table, and commands that need no shard.
 //! - [`slots`], `dispatch`: which shard. `mesh`, `requests`, `gather`: between cores. `execute`: on a shard.
 //! - `reply`: back, in order. `telemetry`: INFO and STATS.
 //! - [`engine`]: the same without a socket.
 //!
 //! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
-//! [`start`], [`error`] (exit codes and reply texts), [`limits`].
+//! [`live`] (settings that change), [`start`], [`error`] (exit codes and reply texts), [`limits`].
 //!
 //! # The life of a write
 //! `net` -> `resp` -> `command` -> `dispatch` -> (own shard, or `mesh` -> `requests`) -> `execute` -> `shard` (admission,
@@ -25,6 +26,7 @@ pub mod error;
 pub mod format;
 pub mod glob;
 pub mod limits;
+pub mod live;
 pub mod preflight;
 pub mod resp;
 pub mod runtime;
@@ -37,6 +39,7 @@ mod dispatch;
 mod execute;
 mod facts;
 mod gather;
+mod loading;
 mod mesh;
 mod net;
 mod reply;

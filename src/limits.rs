@@ -33,6 +33,12 @@ pub const OUTPUT_BYTES_MAX: usize = 256 << 20;
 /// Time without progress of unread replies after which a connection is closed.
 pub const OUTPUT_STALL_MAX: Duration = Duration::from_secs(60);
 
+/// Bytes taken and thrown away behind the last reply to a client that still sends, so that it can read that reply: a close
+/// with unread input resets the connection. The longest value of any Redis client, and what may lie around it.
+pub const LINGER_BYTES_MAX: u64 = BULK_BYTES_CAP as u64 + REQUEST_SLACK_BYTES as u64;
+/// Time in which that client must have sent it all.
+pub const LINGER_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Replies in one response of another core, in bytes, and replies that one round of a connection expects from its own
 /// core's disk; one reply more than that. The rest of the commands follows when these have left.
 pub const RESPONSE_BYTES_MAX: usize = OUTPUT_BYTES_STOP_READING;
@@ -47,6 +53,11 @@ pub const MESSAGES_PER_PASS: usize = 256;
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// Connections that the kernel holds until they are accepted.
 pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// Connections that are answered while the shards are opened; more wait to be accepted.
+pub const LOADING_CLIENTS_MAX: usize = 256;
+/// Input held of each of them, in bytes; longer requests wait in the kernel.
+pub const LOADING_INPUT_BYTES_MAX: usize = 64 << 10;
 
 /// Commands that one connection may run before the others get their turn.
 pub const COMMANDS_PER_TURN: usize = 1_000;

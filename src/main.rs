@@ -2,6 +2,10 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
@@ -13,6 +17,10 @@ use signal_hook::iterator::Signals;
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Signals that follow the first one within this time are the same wish: `timeout`, supervisors and terminals send theirs to
+/// the process and to its group, or twice.
+const SAME_WISH: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -45,28 +53,47 @@ fn run_start(args: &StartArgs) -> Result<(), ServerError> {
 fn serve(prepared: Prepared) -> Result<(), ServerError> {
     start::init_log(&prepared.config);
     // Before any thread: each of them inherits the mask, and none takes a signal meant for us.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Runtime)?;
+    let signals = Signals::new([SIGTERM, SIGINT]).map_err(ServerError::Runtime)?;
     prepared.machine.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     say(&prepared.banner());
     let listener = prepared.listen()?;
     let address = listener.local_addr().map_err(ServerError::Runtime)?;
+    let serving = Arc::new(AtomicBool::new(false));
+    let (ask, asked) = channel();
+    let answer = Arc::clone(&serving);
+    std::thread::spawn(move || heed(signals, &ask, &answer));
     let server = prepared.start(Some(listener))?;
+    serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
-    if signals.forever().next().is_some() {
+    // An error would be a thread that ended without a signal, which it does not.
+    if asked.recv().is_ok() {
         tracing::info!("stopping: finishing what was read; a second signal ends at once");
     }
-    std::thread::spawn(move || {
-        if signals.forever().next().is_some() {
-            #[expect(
-                clippy::exit,
-                reason = "the second signal: whoever sent it does not want to wait"
-            )]
-            std::process::exit(exit::FAILURE.into());
-        }
-    });
     server.stop()?;
     tracing::info!("stopped in order");
     Ok(())
+}
+
+/// Takes signals: the first asks for an orderly end, a later one ends at once. Before the server serves, the first does,
+/// too: nothing was acknowledged yet, and a start that was ended half-way is begun anew by the next.
+#[expect(clippy::exit, reason = "whoever sent the signal does not want to wait")]
+fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
+    let mut first: Option<Instant> = None;
+    for _ in signals.forever() {
+        match first {
+            None if !serving.load(Ordering::Acquire) => {
+                tracing::info!("stopped while starting; nothing is lost");
+                std::process::exit(exit::OK.into());
+            }
+            None => {
+                first = Some(Instant::now());
+                // The receiver lives as long as the process.
+                let _ = ask.send(());
+            }
+            Some(first) if first.elapsed() < SAME_WISH => {}
+            Some(_) => std::process::exit(exit::FAILURE.into()),
+        }
+    }
 }
 
 fn run_ping(args: &PingArgs) -> ExitCode {

@@ -33,6 +33,8 @@ pub struct Machine {
     pub descriptors: u64,
     /// `maxclients`, lowered to what the descriptors allow.
     pub maxclients: u32,
+    /// As many clients as the descriptors allow, whatever the setting.
+    pub clients_ceiling: u32,
     /// For the log, each a sentence.
     pub warnings: Vec<String>,
 }
@@ -52,7 +54,8 @@ pub fn machine(config: &LsmConfig, shards: u32) -> Result<Machine, ServerError> 
     check_locked_memory(locked)?;
     let descriptors = sys::raise_limit(Resource::Descriptors)
         .map_err(|e| ServerError::io("read the limit of", Path::new("open files"), e))?;
-    let maxclients = clients(config.maxclients, descriptors, shards)?;
+    let clients_ceiling = clients(descriptors, shards)?;
+    let maxclients = config.maxclients.min(clients_ceiling);
     check_port(config.bind, config.port)?;
     let mut warnings = Vec::new();
     if maxclients < config.maxclients {
@@ -68,7 +71,7 @@ pub fn machine(config: &LsmConfig, shards: u32) -> Result<Machine, ServerError> 
             config.bind
         ));
     }
-    Ok(Machine { kernel, descriptors, maxclients, warnings })
+    Ok(Machine { kernel, descriptors, maxclients, clients_ceiling, warnings })
 }
 
 /// Whether the data directory, which exists and is ours, lies where data can be kept: warnings.
@@ -174,7 +177,7 @@ fn check_locked_memory(bytes: u64) -> Result<(), ServerError> {
 }
 
 /// Connections that leave each shard its files.
-fn clients(wanted: u32, descriptors: u64, shards: u32) -> Result<u32, ServerError> {
+fn clients(descriptors: u64, shards: u32) -> Result<u32, ServerError> {
     let reserved = DESCRIPTORS_RESERVED + u64::from(shards) * DESCRIPTORS_PER_SHARD;
     match descriptors.saturating_sub(reserved) {
         0 => Err(ServerError::Unavailable {
@@ -182,7 +185,7 @@ fn clients(wanted: u32, descriptors: u64, shards: u32) -> Result<u32, ServerErro
             remedy: "raise the limit: ulimit -n 65535, LimitNOFILE=65535, or docker run --ulimit nofile=65535:65535"
                 .into(),
         }),
-        left => Ok(wanted.min(u32::try_from(left).unwrap_or(u32::MAX))),
+        left => Ok(u32::try_from(left).unwrap_or(u32::MAX)),
     }
 }
 
@@ -292,9 +295,9 @@ mod tests {
         check_locked_memory(MEMLOCK_BYTES_MIN).unwrap();
         assert_eq!(text(check_locked_memory(MEMLOCK_BYTES_MIN - 1)).0, 69);
         let reserved = DESCRIPTORS_RESERVED + 2 * DESCRIPTORS_PER_SHARD;
-        assert_eq!(clients(10_000, reserved + 10_000, 2).unwrap(), 10_000);
-        assert_eq!(clients(10_000, reserved + 9_999, 2).unwrap(), 9_999);
-        let (code, text) = text(clients(10_000, reserved, 2).map(drop));
+        assert_eq!(clients(reserved + 10_000, 2).unwrap(), 10_000);
+        assert_eq!(clients(reserved + 1, 2).unwrap(), 1);
+        let (code, text) = text(clients(reserved, 2).map(drop));
         assert!(code == 69 && text.contains("ulimit -n"), "{text}");
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct Requests {
     waiting: Vec<Key>,
     /// Those that wait for the log: the gate, ascending, and whose.
     gated: std::collections::VecDeque<(SeqNo, Key)>,
+    /// CONFIG RESETSTAT has come.
+    counts_anew: bool,
 }
 
 /// A response and where it goes.
@@ -111,6 +113,11 @@ impl Requests {
         }
     }
 
+    /// Whether this core's counts are to begin anew; told once.
+    pub(crate) fn take_counts_anew(&mut self) -> bool {
+        std::mem::take(&mut self.counts_anew)
+    }
+
     pub(crate) fn any_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -135,6 +142,10 @@ impl Requests {
             }
             if matches!(command.id, CommandId::Stats | CommandId::Info) {
                 answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats(executor)))));
+            } else if command.id == CommandId::ConfigResetstat {
+                self.counts_anew = true;
+                writer::ok(answers.buffer());
+                answers.done(SeqNo(0));
             } else {
                 let args = request.args(command);
                 let target = Target::Request(key);

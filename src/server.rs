@@ -9,20 +9,24 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use shard::env::Env as _;
-use shard::env::glommio::GlommioEnv;
+use shard::env::glommio::{Driver, GlommioEnv};
+use shard::env::ring::Bell;
 use shard::key::Identity;
 use shard::options::Options;
 use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
+use crate::command::info;
 use crate::error::ServerError;
 use crate::execute::Executor;
 use crate::format::DataDir;
+use crate::live::Live;
+use crate::loading::Greeter;
 use crate::mesh::{Door, Message, Wires, wire};
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
@@ -30,6 +34,9 @@ use crate::worker::Worker;
 
 /// How often a core that waits for the others looks whether they are there.
 const STAGE_POLL: Duration = Duration::from_millis(1);
+
+/// How often whoever waits for a core looks whether it still lives.
+pub(crate) const LIFE_CHECK: Duration = Duration::from_millis(100);
 
 /// Stages of a start.
 const INSPECTING: u8 = 0;
@@ -46,12 +53,8 @@ pub struct Setup {
     pub options: Options,
     /// Where clients come in; `None`: embedded.
     pub listener: Option<TcpListener>,
-    pub clients_max: usize,
     pub bulk_bytes_max: u32,
-    /// FLUSHDB erases, as in Redis, instead of flushing memtables.
-    pub flushdb_erases: bool,
-    /// For CONFIG GET.
-    pub settings: Vec<(String, String)>,
+    pub live: Live,
     pub telemetry: crate::telemetry::Static,
 }
 
@@ -60,22 +63,26 @@ pub struct Setup {
 pub(crate) struct Shared {
     pub(crate) cores: usize,
     pub(crate) bulk_bytes_max: u32,
-    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) live: Arc<Live>,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
-    clients_max: usize,
+    /// Set when all shards are open.
+    pub(crate) recovery: OnceLock<info::Recovery>,
     clients: AtomicUsize,
     last_client_id: AtomicU64,
     stage: AtomicU8,
     stopping: AtomicBool,
     quiet_cores: AtomicUsize,
+    /// By core: it is among them.
+    is_quiet: Vec<AtomicBool>,
     doors: OnceLock<Vec<Door>>,
 }
 
 impl Shared {
     /// Counts a client in, if there is room.
     pub(crate) fn enter_client(&self) -> bool {
-        let entered = self.clients.fetch_add(1, Ordering::Relaxed) < self.clients_max;
+        let max = self.live.clients_max() as usize;
+        let entered = self.clients.fetch_add(1, Ordering::Relaxed) < max;
         if !entered {
             self.clients.fetch_sub(1, Ordering::Relaxed);
         }
@@ -87,16 +94,20 @@ impl Shared {
         assert!(before > 0);
     }
 
+    /// The shards are not all open yet.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.stage.load(Ordering::Acquire) < SERVING
+    }
+
     pub(crate) fn next_client_id(&self) -> u64 {
         self.last_client_id.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(crate) fn clients_max(&self) -> usize {
-        self.clients_max
-    }
-
-    /// A stopping core has no connection and no request left. The last one sends all of them home.
-    pub(crate) fn core_is_quiet(&self) {
+    /// A stopping core has no connection and no request left, or has died. The last one sends all of them home.
+    pub(crate) fn core_is_quiet(&self, index: usize) {
+        if self.is_quiet[index].swap(true, Ordering::AcqRel) {
+            return;
+        }
         let quiet = self.quiet_cores.fetch_add(1, Ordering::AcqRel) + 1;
         if quiet == self.cores {
             self.tell_all(|| Message::Leave);
@@ -126,6 +137,8 @@ pub struct Server {
     shared: Arc<Shared>,
     slots: SlotTable,
     cores: Option<Cores<Result<(), ServerError>>>,
+    /// By core: it has ended.
+    ends: Vec<Arc<AtomicBool>>,
     recovery: Vec<Recovery>,
     /// Held for the life of the server: the lock on the directory.
     _data_dir: DataDir,
@@ -157,20 +170,27 @@ impl Server {
         let shared = Arc::new(Shared {
             cores,
             bulk_bytes_max: setup.bulk_bytes_max,
-            settings: setup.settings,
+            live: Arc::new(setup.live),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
-            clients_max: setup.clients_max,
+            recovery: OnceLock::new(),
             clients: AtomicUsize::new(0),
             last_client_id: AtomicU64::new(0),
             stage: AtomicU8::new(INSPECTING),
             stopping: AtomicBool::new(false),
             quiet_cores: AtomicUsize::new(0),
+            is_quiet: (0..cores).map(|_| AtomicBool::new(false)).collect(),
             doors: OnceLock::new(),
         });
         let wires = wire(cores);
         let inboxes: Vec<_> = wires.iter().map(Wires::inbox).collect();
         let (report, reports) = channel();
+        let greeter = match &setup.listener {
+            Some(listener) => {
+                Some(Greeter::start(listener, Arc::clone(&shared)).map_err(ServerError::Runtime)?)
+            }
+            None => None,
+        };
         let mut listener = setup.listener.map(OwnedFd::from);
         let mut seeds: Vec<Option<Seed>> = wires
             .into_iter()
@@ -182,7 +202,6 @@ impl Server {
                     identity: Identity { directory: format.directory, shard: shard_number(index) },
                     options: setup.options.clone(),
                     slots: format.slots.clone(),
-                    flushdb_erases: setup.flushdb_erases,
                     listener: if index == 0 { listener.take() } else { None },
                     shared: Arc::clone(&shared),
                     report: report.clone(),
@@ -212,12 +231,20 @@ impl Server {
         let mut server = Self {
             shared,
             slots: format.slots,
+            ends: running.ends(),
             cores: Some(running),
             recovery: vec![Recovery::default(); cores],
             _data_dir: data_dir,
         };
-        match server.see_through_start(&reports) {
-            Ok(()) => Ok(server),
+        let seen_through = server.see_through_start(&reports);
+        let waiting = greeter.map(Greeter::end).unwrap_or_default();
+        match seen_through {
+            Ok(()) => {
+                server.shared.recovery.get_or_init(|| server.recovery_sum());
+                server.shared.stage.store(SERVING, Ordering::Release);
+                server.hand_over(waiting);
+                Ok(server)
+            }
             Err(error) => {
                 server.shared.stage.store(GIVEN_UP, Ordering::Release);
                 // The cores' own results repeat what was reported.
@@ -232,7 +259,12 @@ impl Server {
         let mut opened = 0;
         let mut told = Instant::now();
         while opened < self.shared.cores {
-            let Ok(report) = reports.recv() else { return Err(ServerError::CoreDied) };
+            let report = match reports.recv_timeout(LIFE_CHECK) {
+                Ok(report) => report,
+                // One that fails says so before it ends.
+                Err(RecvTimeoutError::Timeout) if !self.any_core_has_ended() => continue,
+                Err(_) => return Err(ServerError::CoreDied),
+            };
             match report {
                 Report::Inspected(result) => {
                     result?;
@@ -258,8 +290,28 @@ impl Server {
                 }
             }
         }
-        self.shared.stage.store(SERVING, Ordering::Release);
         Ok(())
+    }
+
+    /// Gives the connections that came while the shards were opened to the cores.
+    fn hand_over(&self, sockets: Vec<OwnedFd>) {
+        for (number, socket) in sockets.into_iter().enumerate() {
+            // They are fewer than an inbox holds. One that does not get in is closed.
+            drop(self.door(number % self.shared.cores).send(Message::Adopt(socket)));
+        }
+    }
+
+    fn recovery_sum(&self) -> info::Recovery {
+        let sum = |field: fn(&Recovery) -> u64| self.recovery.iter().map(field).sum::<u64>();
+        let longest = self.recovery.iter().map(|one| one.duration).max().unwrap_or_default();
+        info::Recovery {
+            tables: sum(|one| one.tables),
+            segments: sum(|one| one.wal_segments),
+            operations: sum(|one| one.wal_ops),
+            bytes: sum(|one| one.wal_bytes),
+            cut_bytes: sum(|one| one.bytes_cut),
+            ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     /// What recovery did, shard by shard.
@@ -283,6 +335,15 @@ impl Server {
         }
     }
 
+    /// Whether a core has ended, which it does only when the server stops, or by a bug.
+    pub(crate) fn core_has_ended(&self, core: usize) -> bool {
+        self.ends[core].load(Ordering::Acquire)
+    }
+
+    fn any_core_has_ended(&self) -> bool {
+        (0..self.ends.len()).any(|core| self.core_has_ended(core))
+    }
+
     /// Stops in order and waits for it: what was read is answered, everything is durable, files are closed.
     ///
     /// # Errors
@@ -300,6 +361,14 @@ impl Server {
 
     fn join(&mut self) -> Result<(), ServerError> {
         let Some(cores) = self.cores.take() else { return Ok(()) };
+        // A core that has died never says that it is quiet, and the others would wait for it for ever.
+        let count = self.shared.cores;
+        while (0..count).any(|core| !self.core_has_ended(core)) {
+            for core in (0..count).filter(|core| self.core_has_ended(*core)) {
+                self.shared.core_is_quiet(core);
+            }
+            std::thread::park_timeout(STAGE_POLL);
+        }
         for result in cores.join().map_err(ServerError::Runtime)? {
             result?;
         }
@@ -325,7 +394,6 @@ struct Seed {
     identity: Identity,
     options: Options,
     slots: SlotTable,
-    flushdb_erases: bool,
     listener: Option<OwnedFd>,
     shared: Arc<Shared>,
     report: Sender<Report>,
@@ -335,7 +403,19 @@ impl Seed {
     /// The life of a core.
     async fn run(self, context: CoreContext) -> Result<(), ServerError> {
         let CoreContext { index, bells, env, mut driver, .. } = context;
-        let Self { wires, slots, flushdb_erases, listener, shared, .. } = self;
+        let result = self.serve(index, bells, env, &mut driver).await;
+        driver.close().await;
+        result
+    }
+
+    async fn serve(
+        self,
+        index: usize,
+        bells: Arc<[Bell]>,
+        env: GlommioEnv,
+        driver: &mut Driver,
+    ) -> Result<(), ServerError> {
+        let Self { wires, slots, listener, shared, .. } = self;
         let opening = Opening {
             index,
             dir: self.dir,
@@ -347,10 +427,10 @@ impl Seed {
         let opened =
             Box::pin(driver.run(opening.open(&env))).await.map_err(ServerError::Runtime)?;
         let Some(shard) = opened? else { return Ok(()) };
-        let executor = Executor::new(shard, &env, flushdb_erases);
+        let executor = Executor::new(shard, &env, Arc::clone(&shared.live));
         let endpoint = wires.attach(bells);
         let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
-        if let Err(error) = worker.run(&mut driver).await {
+        if let Err(error) = worker.run(driver).await {
             // A server without one of its cores is worse than a restart.
             tracing::error!(core = index, %error, "the core's ring is broken");
             std::process::abort();

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::time::Instant;
 
-use crate::config::{FlushDb, HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan};
+use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan};
 use crate::error::ServerError;
-use crate::format::{DataDir, Shards};
+use crate::format::{DataDir, Shards, random_bytes};
+use crate::live::Live;
 use crate::preflight::{self, Machine};
 use crate::runtime;
 use crate::server::{Server, Setup};
@@ -14,6 +15,9 @@ use crate::sys;
 use crate::telemetry::Static;
 use shard::options::SyncPolicy;
 use shard::recovery::Recovery;
+
+/// Hexadecimal digits of INFO's `run_id` (Redis' figure).
+const RUN_ID_DIGITS: usize = 40;
 
 /// A machine that was looked at and a data directory that is held.
 #[derive(Debug)]
@@ -34,7 +38,7 @@ pub fn cores() -> u32 {
 ///    number of shards. 4. It lies where data can be kept.
 ///
 /// # Errors
-/// The first thing that is missing; nothing is changed but a data directory made.
+/// The first thing that is missing; what was made of a data directory is removed again.
 pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
     let host = HostMemory::detect();
     let wanted = config.shards.map_or_else(|| Shards::Default(cores()), Shards::Asked);
@@ -42,7 +46,13 @@ pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
     config.derive(shards, &host)?;
     let mut machine = preflight::machine(&config, shards)?;
     let data_dir = DataDir::open(&config.data_dir, wanted)?;
-    machine.warnings.extend(preflight::data_dir(data_dir.path(), config.sync)?);
+    match preflight::data_dir(data_dir.path(), config.sync) {
+        Ok(warnings) => machine.warnings.extend(warnings),
+        Err(error) => {
+            data_dir.discard();
+            return Err(error);
+        }
+    }
     if data_dir.shards() != shards {
         machine.warnings.push(format!(
             "{} shards on {shards} cores: the data directory was made so; `rusty-lsm reshard` is not there yet",
@@ -77,33 +87,29 @@ impl Prepared {
         let Self { config, machine, data_dir, plan } = self;
         let cpus = runtime::available_cpus().map_err(ServerError::Runtime)?;
         let shards = data_dir.shards() as usize;
+        let random = random_bytes::<{ RUN_ID_DIGITS / 2 }>()?;
+        let run_id = random.iter().fold(String::new(), |mut digits, byte| {
+            // A String takes every write.
+            let _ = write!(digits, "{byte:02x}");
+            digits
+        });
         let port = listener.as_ref().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
         let setup = Setup {
             // More shards than cores share them: the directory decides the number.
             cpus: cpus.iter().copied().cycle().take(shards).collect(),
             options: config.shard_options(&plan),
             listener,
-            clients_max: machine.maxclients as usize,
             bulk_bytes_max: u32::try_from(plan.value_bytes_max).unwrap_or(u32::MAX),
-            flushdb_erases: config.flushdb == FlushDb::Erase,
-            settings: config.redis_settings(&plan),
+            live: Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling),
             telemetry: Static {
                 started: Instant::now(),
+                started_wall_s: sys::wall_us() / 1_000_000,
                 kernel: machine.kernel,
-                run_id: format!(
-                    "{:040x}",
-                    data_dir.format().directory ^ u128::from(sys::wall_us())
-                ),
+                run_id,
                 port,
                 config_file: String::new(),
                 memory_budget_bytes: plan.budget_bytes,
                 system_memory_bytes: HostMemory::detect().bytes,
-                sync: match config.sync {
-                    SyncPolicy::Always => "always",
-                    SyncPolicy::EverySecond => "everysec",
-                    SyncPolicy::Never => "no",
-                },
-                flushdb: if config.flushdb == FlushDb::Erase { "erase" } else { "memtable" },
             },
         };
         Server::start(setup, data_dir)

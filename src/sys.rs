@@ -1,10 +1,11 @@
-//! The few system calls that std has no name for, each behind a safe function. Used at start only.
+//! The few system calls that std has no name for, each behind a safe function. Used beside the cores: at start,
+//! while data is loaded, and for INFO.
 #![expect(unsafe_code, reason = "libc calls; every block says why it is sound")]
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -135,6 +136,23 @@ pub(crate) fn usage() -> Usage {
 pub(crate) fn wall_us() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Waits until one of these can be read or has ended, at most for `time`.
+pub(crate) fn wait_readable(fds: &[BorrowedFd<'_>], time: std::time::Duration) -> io::Result<()> {
+    let poll =
+        |fd: &BorrowedFd<'_>| libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut polled: Vec<libc::pollfd> = fds.iter().map(poll).collect();
+    let count = libc::nfds_t::try_from(polled.len()).unwrap_or(0);
+    let ms = libc::c_int::try_from(time.as_millis()).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the pointer is to `count` entries of ours, and the borrows keep the descriptors open.
+    if unsafe { libc::poll(polled.as_mut_ptr(), count, ms) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    Ok(())
 }
 
 /// A longer queue of connections to accept than std asks for, and keepalive, which accepted sockets inherit.

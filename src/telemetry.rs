@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::command::info::{self, InfoFacts};
 use crate::command::stats_text::{self, StatsFacts};
+use crate::config::sync_name;
 use crate::facts::{CoreStats, NetStats};
 use crate::gather::Show;
 use crate::resp::{Protocol, writer};
@@ -14,14 +15,14 @@ use crate::sys;
 #[derive(Debug, Clone)]
 pub struct Static {
     pub started: Instant,
+    /// The same on the wall clock, in seconds since 1970.
+    pub started_wall_s: u64,
     pub kernel: String,
     pub run_id: String,
     pub port: u16,
     pub config_file: String,
     pub memory_budget_bytes: u64,
     pub system_memory_bytes: u64,
-    pub sync: &'static str,
-    pub flushdb: &'static str,
 }
 
 impl Shared {
@@ -67,11 +68,12 @@ impl Shared {
         };
         let mut facts = InfoFacts { server, ..InfoFacts::default() };
         facts.clients.connected = net.connections;
-        facts.clients.max = self.clients_max() as u64;
+        facts.clients.max = self.live.clients_max().into();
         facts.memory = info::Memory {
             used: usage.rss_bytes,
             rss: usage.rss_bytes,
-            peak: usage.rss_peak_bytes,
+            // The kernel notes the peak now and then only.
+            peak: usage.rss_peak_bytes.max(usage.rss_bytes),
             dataset: sum.memtable_bytes + sum.sealed_bytes + sum.cache_bytes,
             allocated: usage.rss_bytes,
             active: usage.rss_bytes,
@@ -79,44 +81,75 @@ impl Shared {
             system: fixed.system_memory_bytes,
             max: fixed.memory_budget_bytes,
         };
-        facts.persistence = info::Persistence {
-            loading: false,
-            changes_since_flush: cores
-                .iter()
-                .map(|core| core.shard.last_seq.saturating_sub(core.shard.flushed_seq))
-                .sum(),
-            flush_in_progress: sum.sealed_memtables > 0,
-            last_flush_ok: sum.counters.background_errors == 0,
-            last_write_ok: sum.read_only.is_none(),
-            ..info::Persistence::default()
-        };
-        let uptime_s = fixed.started.elapsed().as_secs().max(1);
+        facts.persistence = self.persistence(&sum, cores);
+        let reads = sum.counters.reads.saturating_sub(net.reads_before);
+        let hits = sum.counters.read_hits.saturating_sub(net.read_hits_before);
         facts.stats = info::Stats {
             connections_received: net.connections_received,
             commands_processed: net.commands,
-            ops_per_s: net.commands / uptime_s,
+            ops_per_s: net.rates.commands,
+            input_kib_per_s: kib(net.rates.input_bytes),
+            output_kib_per_s: kib(net.rates.output_bytes),
             net_input_bytes: net.input_bytes,
             net_output_bytes: net.output_bytes,
             rejected_connections: net.connections_rejected,
-            keyspace_hits: sum.counters.read_hits,
-            keyspace_misses: sum.counters.reads - sum.counters.read_hits.min(sum.counters.reads),
+            keyspace_hits: hits,
+            keyspace_misses: reads.saturating_sub(hits),
             error_replies: net.errors,
             ..info::Stats::default()
         };
         facts.cpu = info::Cpu { system_s: usage.system_s, user_s: usage.user_s };
         facts.keyspace.keys = sum.entries - sum.tombstones.min(sum.entries);
-        facts.keyspace.keys_estimated = true;
+        facts.keyspace.keys_estimated = sum.entries > 0;
         facts.lsm = self.lsm(&sum, cores);
         facts.shards = cores.iter().map(shard_facts).collect();
         facts
+    }
+
+    /// What INFO tells before the shards are open, to one of `clients`.
+    pub(crate) fn loading_facts(&self, clients: u64) -> InfoFacts {
+        let mut facts = self.info_facts(&[]);
+        facts.clients.connected = clients;
+        facts
+    }
+
+    fn persistence(
+        &self,
+        sum: &shard::stats::ShardStats,
+        cores: &[CoreStats],
+    ) -> info::Persistence {
+        let count = |is: fn(&shard::stats::ShardStats) -> bool| {
+            cores.iter().filter(|core| is(&core.shard)).count() as u64
+        };
+        let total = |of: fn(&shard::stats::ShardStats) -> u64| -> u64 {
+            cores.iter().map(|core| of(&core.shard)).sum()
+        };
+        let last_flush_s = sum.last_flush_ms / 1000;
+        info::Persistence {
+            loading: self.is_loading(),
+            changes_since_flush: total(|shard| shard.last_seq.saturating_sub(shard.flushed_seq)),
+            flush_in_progress: sum.sealed_memtables > 0,
+            // As in Redis, the start counts as one.
+            last_flush_s: last_flush_s.max(self.telemetry.started_wall_s),
+            last_flush_ok: !sum.flush_failing,
+            last_write_ok: sum.read_only.is_none(),
+            syncs_pending: count(|shard| shard.durable_seq < shard.last_seq),
+            syncs_delayed: sum.counters.stalls_sync,
+            unsynced_operations: total(|shard| shard.last_seq.saturating_sub(shard.durable_seq)),
+            unflushed_bytes: sum.memtable_bytes + sum.sealed_bytes,
+            failed_shards: count(|shard| shard.read_only.is_some()),
+            disk_full_shards: count(|shard| shard.disk_full),
+            segments: sum.wal_live_segments,
+            recovery: self.recovery.get().copied().unwrap_or_default(),
+        }
     }
 
     fn lsm(&self, sum: &shard::stats::ShardStats, cores: &[CoreStats]) -> info::Lsm {
         let counters = &sum.counters;
         let watch = self.watch.get();
         info::Lsm {
-            sync: self.telemetry.sync.into(),
-            flushdb: self.telemetry.flushdb.into(),
+            sync: sync_name(self.live.sync()).into(),
+            flushdb: self.live.flushdb().name().into(),
             memtable_bytes: sum.memtable_bytes + sum.sealed_bytes,
             memtables_sealed: sum.sealed_memtables,
             tables: sum.tables(),
@@ -146,6 +179,11 @@ impl Shared {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "for people to read")]
+fn kib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0
+}
+
 fn stalls(counters: &shard::stats::CounterValues) -> u64 {
     counters.stalls_commit
         + counters.stalls_memtable
@@ -170,7 +208,7 @@ fn stats_facts(core: &CoreStats) -> StatsFacts {
         wal_writes: shard.counters.wal_frames,
         wal_operations: shard.counters.wal_ops,
         keys: shard.entries - shard.tombstones.min(shard.entries),
-        keys_estimated: true,
+        keys_estimated: shard.entries > 0,
         stalls: stalls(&shard.counters),
     }
 }

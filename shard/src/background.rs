@@ -92,6 +92,7 @@ impl<E: Env> Shard<E> {
             if let Some(memtable) = Rc::into_inner(memtable) {
                 self.env().dispose(Box::new(memtable));
             }
+            self.inner.background.flush_failing.set(result.is_err());
             match result {
                 Ok(()) => retry = RETRY_FIRST,
                 Err(error) => {
@@ -132,6 +133,7 @@ impl<E: Env> Shard<E> {
             let dropped = inner.log.borrow_mut().drop_below(first);
             self.obsolete_segments(dropped);
         }
+        inner.background.last_flush_ms.set(inner.env.wall_ms());
         add(&inner.counters.flushes, 1);
         add(&inner.counters.flushed_bytes, bytes);
         inner.progress.moved.signal();

@@ -241,7 +241,8 @@ impl<E: Env> Committer<E> {
         let due = || self.shard.env().now().saturating_sub(sync.began.get()) >= SYNC_INTERVAL;
         let many = self.unsynced_bytes >= UNSYNCED_BYTES_MAX;
         match self.shard.policy() {
-            SyncPolicy::Always => unreachable!("a write is durable when it completes"),
+            // A segment of a weaker policy, still in use: each frame is synced as soon as the one before it is.
+            SyncPolicy::Always => true,
             SyncPolicy::EverySecond => sync.wanted.get() || many || due(),
             SyncPolicy::Never => sync.wanted.get() || many,
         }
@@ -370,9 +371,9 @@ impl<E: Env> Committer<E> {
         }
     }
 
-    /// A completed write is durable by itself.
+    /// A completed write is durable by itself. Not the policy decides, which may have changed since the segment was made.
     fn is_durable_on_write(&self) -> bool {
-        self.shard.policy() == SyncPolicy::Always
+        self.segment.is_durable_on_write()
     }
 
     /// Goes on in a new segment, whose first frame names the end of this one.
@@ -485,6 +486,22 @@ impl<E: Env> Shard<E> {
             self.inner.spare_wanted.wait().await;
         }
         self.task_ended();
+    }
+
+    /// Changes when a write is acknowledged, from the next one on, until the shard is opened again. To `Always`: returns once
+    /// all that was acknowledged before is durable, too (R7). The segments that exist keep the way in which they are written.
+    ///
+    /// # Errors
+    /// `ReadOnly`: the log has failed, before or meanwhile. The new policy holds.
+    pub async fn set_policy(&self, policy: SyncPolicy) -> Result<()> {
+        self.inner.policy.set(policy);
+        // What waits to be released may be so now.
+        self.inner.progress.moved.signal();
+        self.inner.commit_wanted.signal();
+        match policy {
+            SyncPolicy::Always => self.made_durable(self.inner.progress.last.get()).await,
+            SyncPolicy::EverySecond | SyncPolicy::Never => Ok(()),
+        }
     }
 
     /// Starts the tasks of the log.

@@ -84,6 +84,10 @@ pub(crate) struct Background {
     /// A compaction in flight should give up.
     pub(crate) abort: Rc<Cell<bool>>,
     pub(crate) running: Cell<bool>,
+    /// Wall clock of the newest flush, in milliseconds since 1970; 0: none yet.
+    pub(crate) last_flush_ms: Cell<u64>,
+    /// The newest attempt to flush has failed.
+    pub(crate) flush_failing: Cell<bool>,
     /// Tasks that have not ended yet; `close` waits for none.
     pub(crate) tasks: Cell<usize>,
     pub(crate) ended: Event,
@@ -273,6 +277,8 @@ impl<E: Env> Shard<E> {
             read_only: inner.failure.borrow().clone(),
             disk_full: inner.disk_full.get().is_some(),
             compaction_running: inner.background.running.get(),
+            last_flush_ms: inner.background.last_flush_ms.get(),
+            flush_failing: inner.background.flush_failing.get(),
             counters: inner.counters.snapshot(),
             ..ShardStats::default()
         };

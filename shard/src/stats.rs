@@ -140,6 +140,10 @@ pub struct ShardStats {
     pub read_only: Option<String>,
     /// Too little space: only deletes are taken.
     pub disk_full: bool,
+    /// Wall clock of the newest flush, in milliseconds since 1970; 0: none since the start.
+    pub last_flush_ms: u64,
+    /// The newest attempt to flush has failed; it is tried again.
+    pub flush_failing: bool,
     /// At least one compaction runs.
     pub compaction_running: bool,
     /// Counted since the shard was opened.
@@ -172,6 +176,8 @@ impl ShardStats {
         self.wal_live_bytes += other.wal_live_bytes;
         self.wal_live_segments += other.wal_live_segments;
         self.disk_full |= other.disk_full;
+        self.last_flush_ms = self.last_flush_ms.max(other.last_flush_ms);
+        self.flush_failing |= other.flush_failing;
         self.compaction_running |= other.compaction_running;
         if self.read_only.is_none() {
             self.read_only.clone_from(&other.read_only);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use super::connection::shortened;
 use crate::limits::{CLIENT_NAME_BYTES_MAX, ERROR_ARG_BYTES};
 use crate::resp::writer;
 
@@ -14,7 +15,9 @@ pub enum CommandError {
     NotInteger,
     DbIndex,
     NoCluster,
-    KeyTooLong { bytes: usize },
+    KeyTooLong {
+        bytes: usize,
+    },
     ProtocolNotInteger,
     NoProtocol,
     HelloOption(Vec<u8>),
@@ -25,6 +28,9 @@ pub enum CommandError {
     NoSuchCommand,
     NoKeys,
     WrongCount,
+    UnknownSetting(Vec<u8>),
+    /// CONFIG SET: the name as it was given, and what is wrong.
+    Setting(Vec<u8>, String),
 }
 
 impl fmt::Display for CommandError {
@@ -63,6 +69,16 @@ impl fmt::Display for CommandError {
             Self::WrongCount => {
                 f.write_str("ERR Invalid number of arguments specified for command")
             }
+            Self::UnknownSetting(name) => write!(
+                f,
+                "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
+                quoted(name)
+            ),
+            Self::Setting(name, problem) => write!(
+                f,
+                "ERR CONFIG SET failed (possibly related to argument '{}') - {problem}",
+                quoted(name)
+            ),
         }
     }
 }
@@ -70,6 +86,14 @@ impl fmt::Display for CommandError {
 impl std::error::Error for CommandError {}
 
 impl CommandError {
+    pub(crate) fn unknown_setting(name: &[u8]) -> Self {
+        Self::UnknownSetting(shortened(name))
+    }
+
+    pub(crate) fn config(name: &[u8], problem: impl Into<String>) -> Self {
+        Self::Setting(shortened(name), problem.into())
+    }
+
     /// Appends the error reply.
     #[cold]
     pub fn write(&self, out: &mut Vec<u8>) {

@@ -106,6 +106,8 @@ fn local(
         | Id::Stats
         | Id::Info
         | Id::Client
+        | Id::ConfigSet
+        | Id::ConfigResetstat
         | Id::Config => unreachable!("{} is not local", spec.name),
     }
     Ok(Flow::Continue)

@@ -12,8 +12,8 @@ pub(super) fn config_get(
     out: &mut Vec<u8>,
 ) {
     let matching: Vec<_> = server
-        .settings
-        .iter()
+        .live
+        .settings()
         .filter(|(name, _)| {
             args.iter()
                 .skip(2)

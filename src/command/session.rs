@@ -1,12 +1,15 @@
 //! What a connection has told of itself, and what local commands may know of the server.
 
+use std::sync::Arc;
+
+use crate::live::Live;
 use crate::resp::Protocol;
 
 /// The version that we report to clients: some refuse a server below 7.4.
 pub const REDIS_VERSION: &str = "7.4.0";
 
 /// One connection's state, as commands see and change it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Unique in the life of the process, from 1.
     pub id: u64,
@@ -54,6 +57,6 @@ impl Session {
 pub struct ServerFacts {
     /// Wall clock of this pass of the core's loop, in microseconds since 1970.
     pub now_us: u64,
-    /// Names and values for CONFIG GET, of `LsmConfig::redis_settings`.
-    pub settings: Vec<(String, String)>,
+    /// For CONFIG GET.
+    pub live: Arc<Live>,
 }

@@ -385,4 +385,31 @@ static CONFIG: &[Spec] = &[
         summary: "Lists the subcommands",
         ..spec("config|help", Id::ConfigHelp, Place::Local, 2, ANYTIME)
     },
+    Spec {
+        categories: &["admin", "slow", "dangerous"],
+        group: "server",
+        since: "2.0.0",
+        summary: "Begins the counts of INFO's Stats section anew",
+        ..spec(
+            "config|resetstat",
+            Id::ConfigResetstat,
+            Place::AllShards,
+            2,
+            Flags::ADMIN.with(PRIVATE),
+        )
+    },
+    Spec {
+        categories: &["admin", "slow", "dangerous"],
+        tips: &["request_policy:all_nodes", ALL_SUCCEEDED],
+        group: "server",
+        since: "2.0.0",
+        summary: "Changes settings until the next start: sync (appendfsync), flushdb, timeout, maxclients",
+        complexity: "O(N) in the number of settings; a stronger sync waits for what is not on disk yet",
+        args: &[ArgDoc {
+            flags: MULTIPLE,
+            inner: &[arg("parameter", "string"), arg("value", "string")],
+            ..arg("parameter_value", "block")
+        }],
+        ..spec("config|set", Id::ConfigSet, Place::AllShards, -4, Flags::ADMIN.with(PRIVATE))
+    },
 ];

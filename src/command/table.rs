@@ -37,6 +37,8 @@ pub enum CommandId {
     Config,
     ConfigGet,
     ConfigHelp,
+    ConfigResetstat,
+    ConfigSet,
     Time,
     Info,
     Dbsize,

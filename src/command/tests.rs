@@ -1,19 +1,20 @@
 //! Local commands and the table, against texts taken from redis-server 7.0.15 by hand.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::live::Live;
 use crate::resp::{Parsed, Parser, ParserLimits, Protocol};
 
 fn facts() -> ServerFacts {
     ServerFacts {
         now_us: 1_700_000_000_000_042,
-        settings: [
+        live: Arc::new(Live::showing(&[
             ("save", ""),
             ("appendonly", "yes"),
-            ("appendfsync", "always"),
+            ("appendfsync", ""),
             ("port", "8080"),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec(),
+        ])),
     }
 }
 
@@ -102,7 +103,7 @@ fn replies_are_those_of_redis() {
         ("config get", "-ERR wrong number of arguments for 'config|get' command|"),
         ("config get nosuch", "*0|"),
         ("config get save", "*2|$4|save|$0||"),
-        ("config get APPEND* appendonly", "*4|$10|appendonly|$3|yes|$11|appendfsync|$6|always|"),
+        ("config get APPEND* appendonly", "*4|$10|appendonly|$3|yes|$11|appendfsync|$8|everysec|"),
         ("command foo", "-ERR unknown subcommand 'foo'. Try COMMAND HELP.|"),
         ("command count x", "-ERR wrong number of arguments for 'command|count' command|"),
         ("command docs nosuch", "*0|"),

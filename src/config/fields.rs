@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use shard::options::{CompactionStyle, SyncPolicy};
 
-use super::value::{parse_size, parse_time, show_size, show_time};
-use super::{FlushDb, LogFormat, LogLevel, LsmConfig};
+use super::value::{parse_seconds, parse_size, show_size, show_time};
+use super::{FlushDb, LogFormat, LogLevel, LsmConfig, sync_name};
 use crate::limits::SHARDS_MAX;
 
 /// One setting.
@@ -86,13 +86,7 @@ pub(super) static FIELDS: &[Field] = &[
             )?;
             Ok(())
         },
-        get: |config| {
-            Some(quoted(match config.sync {
-                SyncPolicy::Always => "always",
-                SyncPolicy::EverySecond => "everysec",
-                SyncPolicy::Never => "no",
-            }))
-        },
+        get: |config| Some(quoted(sync_name(config.sync))),
     },
     Field {
         name: "memory",
@@ -203,12 +197,7 @@ pub(super) static FIELDS: &[Field] = &[
                 choice(text, &[("memtable", FlushDb::Memtable), ("erase", FlushDb::Erase)])?;
             Ok(())
         },
-        get: |config| {
-            Some(quoted(match config.flushdb {
-                FlushDb::Memtable => "memtable",
-                FlushDb::Erase => "erase",
-            }))
-        },
+        get: |config| Some(quoted(config.flushdb.name())),
     },
     Field {
         name: "maxclients",
@@ -219,16 +208,16 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "timeout",
-        doc: "Time after which an idle connection is closed, as 90s or 5m; 0: never.",
+        doc: "Time after which an idle connection is closed, in seconds, or as 90s or 5m; 0: never.",
         default: "0",
-        set: |config, text| parse_time(text).map(|time| config.timeout = time),
+        set: |config, text| parse_seconds(text).map(|time| config.timeout = time),
         get: |config| Some(quoted(&show_time(config.timeout))),
     },
     Field {
         name: "tcp_keepalive",
-        doc: "Silence after which a connection is asked whether it still lives, as 60s; 0: off.",
+        doc: "Silence after which a connection is asked whether it still lives, in seconds, or as 60s; 0: off.",
         default: "60s",
-        set: |config, text| parse_time(text).map(|time| config.tcp_keepalive = time),
+        set: |config, text| parse_seconds(text).map(|time| config.tcp_keepalive = time),
         get: |config| Some(quoted(&show_time(config.tcp_keepalive))),
     },
     Field {
@@ -285,7 +274,7 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "compaction_thresholds.l0_slow_tables",
-        doc: "Tables in level 0 from which writes are slowed, in proportion.",
+        doc: "Tables in level 0 from which their compaction goes before that of all other levels.",
         default: "12",
         set: |config, text| {
             whole(text, 1, 1_000).map(|tables| config.compaction_thresholds.l0_slow_tables = tables)

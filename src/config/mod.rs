@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
-pub use value::{parse_size, parse_time, show_size, show_time};
+pub use value::{parse_seconds, parse_size, parse_time, show_size, show_time};
 
 /// What FLUSHDB does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +31,32 @@ pub enum FlushDb {
     Memtable,
     /// Erases all keys, as in Redis.
     Erase,
+}
+
+impl FlushDb {
+    /// As the setting is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Memtable => "memtable",
+            Self::Erase => "erase",
+        }
+    }
+}
+
+/// The values of `sync`, as they are written, in Redis' order.
+pub const SYNC_NAMES: [(&str, SyncPolicy); 3] = [
+    ("everysec", SyncPolicy::EverySecond),
+    ("always", SyncPolicy::Always),
+    ("no", SyncPolicy::Never),
+];
+
+/// As the setting is written.
+pub fn sync_name(policy: SyncPolicy) -> &'static str {
+    match policy {
+        SyncPolicy::Always => "always",
+        SyncPolicy::EverySecond => "everysec",
+        SyncPolicy::Never => "no",
+    }
 }
 
 /// How log lines look.
@@ -178,11 +204,7 @@ impl ConfigError {
 impl LsmConfig {
     /// Names and values for CONFIG GET: Redis' names first, as tools ask for them, then ours.
     pub fn redis_settings(&self, plan: &MemoryPlan) -> Vec<(String, String)> {
-        let sync = match self.sync {
-            SyncPolicy::Always => "always",
-            SyncPolicy::EverySecond => "everysec",
-            SyncPolicy::Never => "no",
-        };
+        let sync = sync_name(self.sync);
         let dir = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
         let redis = [
             ("appendfsync", sync.to_owned()),

@@ -56,7 +56,8 @@ fn values_are_refused_with_source_name_and_limit() {
     );
     assert_eq!(text(from_toml("port = [1]")), "x.toml: port: array where one value is expected");
     assert!(text(from_toml("port = ")).starts_with("x.toml: not TOML: "));
-    assert!(text(from_toml("timeout = 5")).contains("not a time"));
+    assert!(text(from_toml("timeout = \"5 x\"")).contains("not a time"));
+    assert_eq!(from_toml("timeout = 5").unwrap().timeout.as_secs(), 5, "as in Redis");
     assert!(with(&[], &[("port", "0")]).unwrap_err().is_usage());
     assert!(!from_toml("port = 0").unwrap_err().is_usage());
     let missing = load(Some("/nonexistent/x.toml".as_ref()), std::iter::empty(), &[]);

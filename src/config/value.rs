@@ -48,6 +48,17 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     number.checked_mul(micros).map(Duration::from_micros).ok_or_else(bad)
 }
 
+/// A time as [`parse_time`] takes it, where a number alone is seconds: for settings that have Redis' name.
+///
+/// # Errors
+/// What was expected.
+pub fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.trim().parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => parse_time(text),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
@@ -101,6 +112,14 @@ mod tests {
             assert!(parse_size(text).is_err(), "{text}");
         }
         assert_eq!(show_size(1536 << 10), "1536KB");
+    }
+
+    #[test]
+    fn a_number_alone_is_seconds_where_redis_says_so() {
+        for (text, seconds) in [("5", 5), ("0", 0), ("5s", 5), ("2m", 120)] {
+            assert_eq!(parse_seconds(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        assert!(parse_seconds("-5").is_err());
     }
 
     #[test]

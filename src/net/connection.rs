@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use crate::command::Session;
 use crate::gather::Gathers;
-use crate::limits::{INPUT_BYTES_HELD, OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX};
+use crate::limits::{
+    INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX, OUTPUT_BYTES_STOP_READING,
+    RESPONSE_BYTES_MAX,
+};
 use crate::mesh::Request;
 use crate::reply::Replies;
 use crate::resp::{Parser, ParserLimits};
@@ -23,6 +26,9 @@ pub(crate) enum Phase {
     Open,
     /// No more commands; replies still leave, then it is closed.
     Finishing,
+    /// The last reply is with the kernel, and the peer was told that nothing follows; what it still sends is thrown away
+    /// until it ends, for a bounded time and number of bytes.
+    Lingering,
     /// Nothing more leaves; it goes when its send has come back.
     Dead,
 }
@@ -61,6 +67,9 @@ pub(crate) struct Connection {
     /// When a send last made progress (or began).
     pub(crate) progress_at: Duration,
     pub(crate) last_active_at: Duration,
+    /// When it began to linger, and what was thrown away since, in bytes.
+    pub(crate) lingers_since: Duration,
+    pub(crate) discarded_bytes: u64,
 }
 
 impl Connection {
@@ -91,6 +100,8 @@ impl Connection {
             needs_bytes: false,
             progress_at: now,
             last_active_at: now,
+            lingers_since: now,
+            discarded_bytes: 0,
         }
     }
 
@@ -135,6 +146,9 @@ impl Connection {
 
     /// Whether the socket should be read.
     pub(crate) fn wants_input(&self) -> bool {
+        if self.phase == Phase::Lingering {
+            return true;
+        }
         if self.phase != Phase::Open || self.hung_up {
             return false;
         }
@@ -170,6 +184,26 @@ impl Connection {
         let first = self.replies.first_open_hole();
         let holds = |request: &Request| request.commands().first().map(|command| command.hole);
         self.rests.iter().position(|(_, request)| holds(request) == first)
+    }
+
+    /// How long nothing has come from the client, nor gone to it. Zero while it waits for us.
+    pub(crate) fn idle_time(&self, now: Duration) -> Duration {
+        if self.is_drained() && !self.has_commands() && !self.waits_for_admission {
+            now.saturating_sub(self.last_active_at.max(self.progress_at))
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Takes note of input that nobody reads; whether it may go on.
+    pub(crate) fn discard(&mut self, bytes: usize) -> bool {
+        self.discarded_bytes += bytes as u64;
+        self.discarded_bytes <= LINGER_BYTES_MAX
+    }
+
+    /// It has had its time to end its side.
+    pub(crate) fn has_lingered(&self, now: Duration) -> bool {
+        self.phase == Phase::Lingering && now.saturating_sub(self.lingers_since) > LINGER_TIME_MAX
     }
 
     /// Everything was answered and sent.

@@ -2,7 +2,7 @@
 pub(crate) mod connection;
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
 /// A plain stream over a second descriptor of the socket.
@@ -15,6 +15,14 @@ pub(crate) fn tune(socket: &OwnedFd) {
     if let Some(stream) = stream(socket) {
         // A socket that refuses it works all the same.
         drop(stream.set_nodelay(true));
+    }
+}
+
+/// Says that nothing follows; the peer may still send.
+pub(crate) fn shut_write(socket: &OwnedFd) {
+    if let Some(stream) = stream(socket) {
+        // Refused only where the peer is gone.
+        drop(stream.shutdown(Shutdown::Write));
     }
 }
 

@@ -58,6 +58,7 @@ pub struct CoreOptions {
 pub struct Cores<T: Send + 'static> {
     handles: Vec<ExecutorJoinHandle<Option<T>>>,
     bells: Arc<[Bell]>,
+    ends: Vec<Arc<AtomicBool>>,
     watchdog: Watchdog,
 }
 
@@ -108,18 +109,25 @@ where
         drop(gates);
         return Err(first_failure(handles));
     }
+    watched.sort_by_key(|core| core.index);
+    let ends = watched.iter().map(|core| Arc::clone(&core.ended)).collect();
     let watchdog = Watchdog::start(watched)?;
     for gate in gates {
         // A core that has ended meanwhile shows up in `join`.
         gate.send(()).ok();
     }
-    Ok(Cores { handles, bells, watchdog })
+    Ok(Cores { handles, bells, ends, watchdog })
 }
 
 impl<T: Send + 'static> Cores<T> {
     /// One bell per core.
     pub fn bells(&self) -> &Arc<[Bell]> {
         &self.bells
+    }
+
+    /// For each core, whether it has ended, in whatever way.
+    pub fn ends(&self) -> Vec<Arc<AtomicBool>> {
+        self.ends.clone()
     }
 
     /// What the watchdog has seen.
@@ -130,15 +138,15 @@ impl<T: Send + 'static> Cores<T> {
     /// Waits until all cores have ended, and returns their results in order.
     ///
     /// # Errors
-    /// An executor failed.
+    /// The first executor that failed; all have ended then, too.
     pub fn join(self) -> io::Result<Vec<T>> {
-        let mut results = Vec::new();
-        for handle in self.handles {
-            let ended = handle.join().map_err(|error| io::Error::other(error.to_string()))?;
-            results.push(ended.expect("every gate was opened"));
-        }
+        let ended: Vec<_> = self.handles.into_iter().map(ExecutorJoinHandle::join).collect();
         self.watchdog.stop();
-        Ok(results)
+        let result = |ended: glommio::Result<Option<T>, ()>| match ended {
+            Ok(result) => Ok(result.expect("every gate was opened")),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        ended.into_iter().map(result).collect()
     }
 }
 
@@ -172,6 +180,8 @@ where
 {
     let run = move || async move {
         let ended = EndMark::default();
+        // A panic of another task unwinds the thread, and may leave this one as it is.
+        ENDS_WITH_THREAD.set(Some(EndMark(Arc::clone(&ended.0))));
         let context = match seed.grow() {
             Ok(context) => context,
             Err(error) => {
@@ -209,6 +219,10 @@ impl Seed {
         let (env, driver) = GlommioEnv::new(ring.clone())?;
         Ok(CoreContext { index: self.index, bells: self.bells, env, driver, ring })
     }
+}
+
+thread_local! {
+    static ENDS_WITH_THREAD: std::cell::Cell<Option<EndMark>> = const { std::cell::Cell::new(None) };
 }
 
 /// Says that a thread is over, however it ends.

@@ -27,7 +27,7 @@ use crate::command::ServerFacts;
 use crate::dispatch::Outbox;
 use crate::engine::CoreTools;
 use crate::execute::{Executor, Filled, Target};
-use crate::facts::{CoreStats, NetStats};
+use crate::facts::{CoreStats, Earlier, NetStats};
 use crate::gather::{GATHERED_GATE, Gathered};
 use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
@@ -79,6 +79,7 @@ pub(crate) struct Worker {
     quiet: bool,
     left: bool,
     next_sweep: Duration,
+    swept: Earlier,
 }
 
 impl Worker {
@@ -94,7 +95,7 @@ impl Worker {
         let ring = env.ring().clone();
         let cores = shared.cores;
         let limits = ParserLimits::new(shared.bulk_bytes_max);
-        let facts = ServerFacts { now_us: 0, settings: shared.settings.clone() };
+        let facts = ServerFacts { now_us: 0, live: Arc::clone(&shared.live) };
         if let Some(listener) = &listener {
             ring.accept_multi(listener, LISTENER);
         }
@@ -125,6 +126,7 @@ impl Worker {
             quiet: false,
             left: false,
             next_sweep: now,
+            swept: Earlier::default(),
             executor,
             shared,
             env,
@@ -166,6 +168,9 @@ impl Worker {
                 self.net.commands_from_mesh += request.commands().len() as u64;
                 let stats = core_stats(self.index, self.net, self.conns.len());
                 self.requests.begin(*request, &mut self.executor, &stats, &mut self.finished);
+                if self.requests.take_counts_anew() {
+                    self.net.begin_anew(&self.executor.shard.stats().counters);
+                }
                 self.deliver();
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
@@ -316,7 +321,7 @@ impl Worker {
         }
     }
 
-    /// Now and then: replies that nobody reads, a paused listener, the end of a stop.
+    /// Now and then: replies that nobody reads, idle clients, a paused listener, the end of a stop.
     fn sweep(&mut self) {
         let now = self.env.now();
         if now < self.next_sweep {
@@ -328,8 +333,19 @@ impl Worker {
         {
             self.ring.accept_multi(listener, LISTENER);
         }
+        self.net.tell_rates(&mut self.swept, now);
+        let timeout = self.shared.live.timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
+            if conn.has_lingered(now) {
+                self.remove(key);
+                continue;
+            }
+            if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
+                tracing::debug!(peer = conn.session.peer, "closed: it was idle");
+                self.kill(key);
+                continue;
+            }
             if conn.sending && now.saturating_sub(conn.progress_at) > OUTPUT_STALL_MAX {
                 tracing::warn!(peer = conn.session.peer, "closed: its replies made no progress");
                 self.net.output_closed += 1;
@@ -344,7 +360,7 @@ impl Worker {
             }
             if !self.quiet && self.conns.len() == 0 && self.requests.len() == 0 {
                 self.quiet = true;
-                self.shared.core_is_quiet();
+                self.shared.core_is_quiet(self.index);
             }
         }
     }

@@ -33,6 +33,12 @@ impl Worker {
                 conn.last_active_at = self.env.now();
                 if conn.phase == Phase::Open && !conn.hung_up {
                     self.input(key, bytes);
+                } else if conn.phase == Phase::Lingering {
+                    if conn.discard(bytes.len()) {
+                        self.rearm(key);
+                    } else {
+                        self.remove(key);
+                    }
                 }
             }
             SocketEvent::Starved => {
@@ -152,6 +158,13 @@ impl Worker {
             conn.phase = Phase::Finishing;
         }
         if conn.phase == Phase::Finishing && conn.is_drained() {
+            conn.phase = Phase::Lingering;
+            conn.lingers_since = self.env.now();
+            if !conn.hung_up {
+                crate::net::shut_write(&conn.socket);
+            }
+        }
+        if conn.phase == Phase::Lingering && conn.hung_up {
             self.remove(key);
         } else {
             self.rearm(key);

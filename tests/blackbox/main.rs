@@ -15,11 +15,15 @@ mod common;
 
 mod clients;
 mod flush;
+mod info;
 mod kill9;
 mod large;
+mod linger;
+mod loading;
 mod multikey;
 mod pipelining;
 mod resp;
 mod restart;
+mod settings;
 mod shutdown;
 mod startup;

@@ -184,9 +184,35 @@ fn a_directory_of_something_else_is_refused_and_left_alone() {
     let names: Vec<_> =
         fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["thesis.txt"], "nothing was added");
-    // A file where the directory should be.
-    refuse(&dir.join("thesis.txt"), &[]).refused(&[FAILURE, CONFIG], &["thesis.txt"]);
+    // A file where the directory, or one above it, should be; and a place where none can be made.
+    refuse(&dir.join("thesis.txt"), &[]).refused(&[CONFIG], &["thesis.txt"]);
+    refuse(&dir.join("thesis.txt/d"), &[]).refused(&[CONFIG], &["thesis.txt/d", "--data-dir"]);
+    refuse(Path::new("/proc/d"), &[]).refused(&[CONFIG], &["/proc/d", "--data-dir"]);
     assert_eq!(fs::read_to_string(dir.join("thesis.txt")).unwrap(), "do not touch");
+}
+
+/// What a refused start has made it removes; what was there before stays.
+#[test]
+fn a_refused_start_leaves_no_directory_behind() {
+    let shm = Path::new("/dev/shm");
+    if is_stand_in() {
+        return;
+    }
+    let Ok(home) = tempfile::tempdir_in(shm) else {
+        skip("no /dev/shm to write to");
+        return;
+    };
+    let exit = refuse(&home.path().join("a/b/d"), &[]);
+    if exit.stderr.contains("direct I/O") {
+        skip("/dev/shm is no tmpfs");
+        return;
+    }
+    exit.refused(&[CONFIG], &["tmpfs", "--sync no"]);
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "a/b/d was made by that start");
+    let own = home.path().join("own");
+    fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
+    refuse(&own, &[]).refused(&[CONFIG], &["tmpfs"]);
+    assert_eq!(fs::read_dir(&own).unwrap().count(), 0, "only the directory itself was there");
 }
 
 #[test]

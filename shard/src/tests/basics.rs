@@ -213,6 +213,29 @@ fn idle_shards_drain_and_everysec_syncs_without_traffic() {
     });
 }
 
+#[test]
+fn a_stronger_policy_waits_for_what_was_acknowledged_under_a_weaker_one() {
+    let sim = Sim::new(7);
+    sim.run(async |env| {
+        let shard = open(&env, tiny(SyncPolicy::Never)).await;
+        put(&shard, b"a", b"1").await;
+        assert!(shard.stats().durable_seq < shard.stats().last_seq);
+        shard.set_policy(SyncPolicy::Always).await.unwrap();
+        assert_eq!(shard.stats().durable_seq, shard.stats().last_seq);
+        // In the segment that was made for the weaker one, and in those that follow.
+        for number in 0..200 {
+            put(&shard, &key(number), &[b'v'; 400]).await;
+            assert_eq!(shard.stats().durable_seq, shard.stats().last_seq);
+        }
+        shard.set_policy(SyncPolicy::Never).await.unwrap();
+        assert_eq!(shard.policy(), SyncPolicy::Never);
+        put(&shard, b"b", b"1").await;
+        shard.set_policy(SyncPolicy::Always).await.unwrap();
+        assert_eq!(shard.stats().durable_seq, shard.stats().last_seq);
+        shard.close().await.unwrap();
+    });
+}
+
 /// Found by starting an empty database five times: each start left its two segments behind.
 #[test]
 fn restarts_do_not_pile_up_segments() {

@@ -5,6 +5,7 @@
 //! - `metamorphic`: one list of operations under many configurations, with the same answers.
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
+//! - `policies`: crashes while the sync policy changes.
 //! - `failure`: the Nth operation fails.
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
@@ -17,6 +18,7 @@ pub(crate) mod effort;
 mod failure;
 mod metamorphic;
 mod model;
+mod policies;
 mod story;
 
 use std::path::Path;

@@ -25,6 +25,8 @@ pub(crate) struct Segment<E: Env> {
     path: PathBuf,
     meta: WalMeta,
     epoch: u64,
+    /// Opened with `O_DSYNC`.
+    each_write: bool,
     /// Where the next frame begins.
     offset: Cell<u64>,
     state: Cell<Condition>,
@@ -79,9 +81,10 @@ impl<E: Env> Segment<E> {
         };
         match made {
             Ok(file) => {
+                let each_write = policy == SyncPolicy::Always;
                 let meta = WalMeta { number, bytes };
                 let (offset, state) = (Cell::new(FIRST_FRAME), Cell::new(Condition::Ready));
-                Ok(Self { file, path, meta, epoch, offset, state })
+                Ok(Self { file, path, meta, epoch, each_write, offset, state })
             }
             Err((op, error)) => {
                 // Nothing names the file yet. If it cannot be removed now, recovery removes it.
@@ -91,7 +94,7 @@ impl<E: Env> Segment<E> {
         }
     }
 
-    /// Writes a finished frame at [`Segment::next_offset`]. Under [`SyncPolicy::Always`] it is durable when this
+    /// Writes a finished frame at [`Segment::next_offset`]. If [`Segment::is_durable_on_write`], it is durable when this
     /// returns. The buffer comes back in every case.
     ///
     /// # Errors
@@ -118,8 +121,8 @@ impl<E: Env> Segment<E> {
         }
     }
 
-    /// Makes every frame whose write has completed durable; answers the offset up to which. Needed under the weaker
-    /// policies only.
+    /// Makes every frame whose write has completed durable; answers the offset up to which. Needed only where a write is not
+    /// by itself.
     ///
     /// # Errors
     /// `Io`: nothing about this segment is certain, it takes no more.
@@ -141,6 +144,11 @@ impl<E: Env> Segment<E> {
     /// `Io`; the file is closed all the same.
     pub(crate) async fn close(self) -> Result<()> {
         self.file.close().await.map_err(|error| Error::io("close", &self.path, &error))
+    }
+
+    /// Whether it was opened for [`SyncPolicy::Always`].
+    pub(crate) fn is_durable_on_write(&self) -> bool {
+        self.each_write
     }
 
     /// Bytes left for frames.

@@ -63,10 +63,33 @@ pub struct Persistence {
     /// Seconds since 1970.
     pub last_flush_s: u64,
     pub last_flush_ok: bool,
-    /// No shard is read-only.
+    /// No shard is read-only: each write and sync of a log has succeeded.
     pub last_write_ok: bool,
+    /// Shards with writes that are not on disk yet.
     pub syncs_pending: u64,
     pub syncs_delayed: u64,
+    /// Operations that a power cut would take.
+    pub unsynced_operations: u64,
+    /// Memory of the writes that only the logs hold.
+    pub unflushed_bytes: u64,
+    pub failed_shards: u64,
+    pub disk_full_shards: u64,
+    /// Live segments of all logs.
+    pub segments: u64,
+    pub recovery: Recovery,
+}
+
+/// What the start found, all shards together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recovery {
+    pub tables: u64,
+    pub segments: u64,
+    pub operations: u64,
+    pub bytes: u64,
+    /// Of a torn end: never acknowledged.
+    pub cut_bytes: u64,
+    /// Of the slowest shard.
+    pub ms: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -184,6 +184,23 @@ fn persistence(text: &mut Text, facts: &InfoFacts) {
     text.field("aof_current_size", facts.lsm.wal_bytes);
     text.field("aof_pending_bio_fsync", persistence.syncs_pending);
     text.field("aof_delayed_fsync", persistence.syncs_delayed);
+    text.field("wal_last_write_status", status(persistence.last_write_ok));
+    let recovery = &persistence.recovery;
+    for (name, value) in [
+        ("wal_segments", persistence.segments),
+        ("wal_unsynced_operations", persistence.unsynced_operations),
+        ("unflushed_bytes", persistence.unflushed_bytes),
+        ("failed_shards", persistence.failed_shards),
+        ("disk_full_shards", persistence.disk_full_shards),
+        ("recovery_tables", recovery.tables),
+        ("recovery_segments", recovery.segments),
+        ("recovery_operations", recovery.operations),
+        ("recovery_bytes", recovery.bytes),
+        ("recovery_cut_bytes", recovery.cut_bytes),
+        ("recovery_msec", recovery.ms),
+    ] {
+        text.field(name, value);
+    }
 }
 
 fn stats(text: &mut Text, stats: &Stats) {

@@ -115,6 +115,24 @@ impl Client {
         self.try_command(args).unwrap()
     }
 
+    /// The value of one setting, by CONFIG GET.
+    pub(crate) fn setting(&mut self, name: &str) -> String {
+        match self.command(&["CONFIG", "GET", name]) {
+            Reply::Array(pair) if pair.len() == 2 => pair[1].text(),
+            other => panic!("CONFIG GET {name}: {other:?}"),
+        }
+    }
+
+    /// A field of INFO.
+    pub(crate) fn info(&mut self, name: &str) -> String {
+        let text = self.say("INFO").text();
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        match fields.find(|(field, _)| *field == name) {
+            Some((_, value)) => value.to_owned(),
+            None => panic!("no {name} in INFO:\n{text}"),
+        }
+    }
+
     /// A command of words without spaces: `say("SET a 1")`.
     pub(crate) fn say(&mut self, line: &str) -> Reply {
         let args: Vec<&str> = line.split_whitespace().collect();
@@ -203,13 +221,18 @@ impl Client {
 
     fn fill(&mut self) -> io::Result<()> {
         let mut chunk = [0; 16 << 10];
-        match self.stream.read(&mut chunk)? {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            count => {
-                self.buffer.extend_from_slice(&chunk[..count]);
-                Ok(())
+        let count = loop {
+            match self.stream.read(&mut chunk) {
+                // A process that is stopped and goes on: with a timeout, the kernel does not wait on by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => break read?,
             }
+        };
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        self.buffer.extend_from_slice(&chunk[..count]);
+        Ok(())
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) sync: Option<&'static str>,
     pub(crate) memtable: Option<&'static str>,
     pub(crate) memory: Option<&'static str>,
+    /// Further words; not for Redis.
+    pub(crate) more: &'static [&'static str],
 }
 
 impl Options {
@@ -58,6 +60,7 @@ impl Options {
         push("--shards", self.shards.map(|shards| shards.to_string()));
         push("--memory", self.memory.map(str::to_owned));
         push("--memtable-size", self.memtable.map(str::to_owned));
+        words.extend(self.more.iter().map(|&word| word.to_owned()));
         words.insert(0, "start".into());
         words
     }

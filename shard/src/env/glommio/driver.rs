@@ -212,6 +212,23 @@ impl Driver {
         self.linger_from += Duration::from_secs(3600);
     }
 
+    /// Closes what the driver has given to glommio, which closes nothing that is merely dropped when its executor ends. The
+    /// last thing that a core does.
+    pub async fn close(mut self) {
+        if let Some(reading) = self.reading.take() {
+            // It holds the bell's file until there is something to read.
+            write_eventfd(self.world.ring.bell().as_fd());
+            reading.await;
+        }
+        let Self { bell, turn_file, .. } = self;
+        let closed = turn_file.close().await;
+        assert!(closed.is_ok());
+        if let Some(bell) = Rc::into_inner(bell) {
+            let closed = bell.close().await;
+            assert!(closed.is_ok());
+        }
+    }
+
     /// Turns of glommio made while the loop was awake.
     pub fn turns(&self) -> u64 {
         self.turns.get()

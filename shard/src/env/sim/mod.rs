@@ -86,7 +86,9 @@ struct World {
 
 /// Called at the moments of [`SimEnv::watch`].
 #[derive(Clone, Default)]
-struct Watcher(Option<Rc<dyn Fn(&SimEnv, Kind)>>);
+struct Watcher(Option<Rc<Watch>>);
+
+type Watch = dyn Fn(&SimEnv, Kind);
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -119,7 +119,7 @@ fn the_builder_is_used_again_and_keeps_the_last_key() {
     let first = builder.finish().to_vec();
     builder.clear();
     assert_eq!(builder.last_key(), rows.keys().last().unwrap());
-    builder.add(&crate::key::Entry { key: b"z", ..entry(rows.iter().next().unwrap()) });
+    builder.add(&Entry { key: b"z", ..entry(rows.iter().next().unwrap()) });
     assert_eq!(all(&Block::new(builder.finish().to_vec()).unwrap()).len(), 1);
     assert_eq!(all(&Block::new(first).unwrap()).len(), 20);
 }
@@ -144,8 +144,7 @@ fn compression_is_used_where_it_saves_an_eighth() {
     assert!(payload.len() < text.len() && kind != plain());
     assert_eq!(packer.pack(&text, false), (text.as_slice(), plain()));
     // Every other kilobyte repeats one byte: saves half. Random bytes save nothing.
-    let noise: Vec<u8> =
-        (0..4096_u64).map(|at| (crate::key::hash(&at.to_le_bytes()) & 0xff) as u8).collect();
+    let noise: Vec<u8> = (0..4096_u64).map(|at| (hash(&at.to_le_bytes()) & 0xff) as u8).collect();
     assert_eq!(packer.pack(&noise, true), (noise.as_slice(), plain()));
     let large = vec![0; crate::limits::COMPRESS_BYTES_MAX + 1];
     assert_eq!(packer.pack(&large, true).1, plain());

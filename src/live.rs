@@ -1,0 +1,260 @@
+//! Settings that change while the server runs: what CONFIG SET may change, its rules, and what all cores read of it.
+//!
+//! # Invariants
+//! - All of one CONFIG SET is taken, or nothing.
+//! - A value is stored here before any core is told to look: whatever the order in which two changes reach a core, the one
+//!   that it sees last is the one that stands here.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use shard::options::SyncPolicy;
+
+use crate::command::CommandError;
+use crate::config::{FlushDb, LsmConfig, MemoryPlan, SYNC_NAMES, sync_name};
+use crate::resp::{Args, strict_number};
+
+/// Longest timeout that CONFIG SET takes, in seconds (Redis' figure).
+const TIMEOUT_S_MAX: u64 = i32::MAX as u64;
+
+/// Settings as they are now.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// Index in [`SYNC_NAMES`].
+    sync: AtomicU8,
+    flushdb_erases: AtomicBool,
+    timeout_ms: AtomicU64,
+    clients_max: AtomicU32,
+    /// As many clients as there are descriptors for.
+    clients_ceiling: u32,
+    /// Everything that CONFIG GET shows, as it was at start.
+    at_start: Vec<(String, String)>,
+}
+
+/// A setting that can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Setting {
+    Sync,
+    FlushDb,
+    Timeout,
+    MaxClients,
+}
+
+/// Its names; more than one for one setting.
+const SETTINGS: [(&str, Setting); 5] = [
+    ("appendfsync", Setting::Sync),
+    ("sync", Setting::Sync),
+    ("flushdb", Setting::FlushDb),
+    ("timeout", Setting::Timeout),
+    ("maxclients", Setting::MaxClients),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Sync(u8),
+    FlushDb(bool),
+    TimeoutMs(u64),
+    MaxClients(u32),
+}
+
+impl Live {
+    /// As configured. `clients_max` is what the limit of descriptors leaves of the setting, `clients_ceiling` what it would
+    /// leave of any.
+    pub fn new(
+        config: &LsmConfig,
+        plan: &MemoryPlan,
+        clients_max: u32,
+        clients_ceiling: u32,
+    ) -> Self {
+        let live =
+            Self { clients_ceiling, at_start: config.redis_settings(plan), ..Self::default() };
+        let sync = SYNC_NAMES.iter().position(|(_, policy)| *policy == config.sync);
+        live.store(Change::Sync(sync.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)));
+        live.store(Change::FlushDb(config.flushdb == FlushDb::Erase));
+        live.store(Change::TimeoutMs(millis(config.timeout)));
+        live.store(Change::MaxClients(clients_max));
+        live
+    }
+
+    /// With these for CONFIG GET.
+    #[cfg(test)]
+    pub(crate) fn showing(at_start: &[(&str, &str)]) -> Self {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let at_start = at_start.iter().map(own).collect();
+        Self { at_start, clients_ceiling: 1_000, clients_max: 500.into(), ..Self::default() }
+    }
+
+    pub fn sync(&self) -> SyncPolicy {
+        SYNC_NAMES[usize::from(self.sync.load(Ordering::Acquire))].1
+    }
+
+    /// What FLUSHDB does.
+    pub fn flushdb(&self) -> FlushDb {
+        let erases = self.flushdb_erases.load(Ordering::Acquire);
+        if erases { FlushDb::Erase } else { FlushDb::Memtable }
+    }
+
+    /// Time after which an idle connection is closed; `None`: never.
+    pub fn timeout(&self) -> Option<Duration> {
+        let ms = self.timeout_ms.load(Ordering::Relaxed);
+        (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    pub fn clients_max(&self) -> u32 {
+        self.clients_max.load(Ordering::Relaxed)
+    }
+
+    /// Names and values for CONFIG GET.
+    pub fn settings(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
+        self.at_start.iter().map(|(name, value)| {
+            let now = setting(name).map(|setting| Cow::Owned(self.show(setting)));
+            (name.as_str(), now.unwrap_or(Cow::Borrowed(value.as_str())))
+        })
+    }
+
+    fn show(&self, setting: Setting) -> String {
+        match setting {
+            Setting::Sync => sync_name(self.sync()).into(),
+            Setting::FlushDb => self.flushdb().name().into(),
+            // Part of a second is not never.
+            Setting::Timeout => self.timeout_ms.load(Ordering::Relaxed).div_ceil(1000).to_string(),
+            Setting::MaxClients => self.clients_max().to_string(),
+        }
+    }
+
+    /// CONFIG SET: names and values from the third argument on. `sync` is only stored: the shards are told by the caller.
+    ///
+    /// # Errors
+    /// In Redis' words: the first name that cannot be set, else the first value that cannot be used. Nothing is changed then.
+    pub fn set(&self, args: Args<'_>) -> Result<(), CommandError> {
+        if !args.len().is_multiple_of(2) {
+            return Err(CommandError::Syntax);
+        }
+        let pairs = || (2..args.len()).step_by(2).map(|at| (args.arg(at), args.arg(at + 1)));
+        let mut settings = Vec::new();
+        for (name, _) in pairs() {
+            let text = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
+            let Some(setting) = setting(&text) else {
+                if self.at_start.iter().any(|(known, _)| *known == text) {
+                    return Err(CommandError::config(name, "can't set immutable config"));
+                }
+                return Err(CommandError::unknown_setting(name));
+            };
+            if settings.contains(&setting) {
+                return Err(CommandError::config(name, "duplicate parameter"));
+            }
+            settings.push(setting);
+        }
+        let mut changes = Vec::new();
+        for ((name, value), setting) in pairs().zip(settings) {
+            let change = self.parse(setting, value);
+            changes.push(change.map_err(|problem| CommandError::config(name, problem))?);
+        }
+        for change in changes {
+            self.store(change);
+        }
+        Ok(())
+    }
+
+    fn parse(&self, setting: Setting, value: &[u8]) -> Result<Change, String> {
+        match setting {
+            Setting::Sync => {
+                let index = choice(value, SYNC_NAMES.map(|(name, _)| name))?;
+                Ok(Change::Sync(u8::try_from(index).unwrap_or(0)))
+            }
+            Setting::FlushDb => {
+                let names = [FlushDb::Memtable, FlushDb::Erase].map(FlushDb::name);
+                Ok(Change::FlushDb(choice(value, names)? == 1))
+            }
+            Setting::Timeout => {
+                Ok(Change::TimeoutMs(whole(value, 0, TIMEOUT_S_MAX)?.saturating_mul(1000)))
+            }
+            Setting::MaxClients => {
+                let clients = whole(value, 1, u32::MAX.into())?;
+                match u32::try_from(clients).ok().filter(|clients| *clients <= self.clients_ceiling)
+                {
+                    Some(clients) => Ok(Change::MaxClients(clients)),
+                    None => Err(format!(
+                        "The operating system is not able to handle the specified number of clients, try with {}",
+                        self.clients_ceiling
+                    )),
+                }
+            }
+        }
+    }
+
+    fn store(&self, change: Change) {
+        match change {
+            Change::Sync(index) => self.sync.store(index, Ordering::Release),
+            Change::FlushDb(erases) => self.flushdb_erases.store(erases, Ordering::Release),
+            Change::TimeoutMs(ms) => self.timeout_ms.store(ms, Ordering::Relaxed),
+            Change::MaxClients(clients) => self.clients_max.store(clients, Ordering::Relaxed),
+        }
+    }
+}
+
+fn setting(name: &str) -> Option<Setting> {
+    SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting)
+}
+
+fn millis(time: Duration) -> u64 {
+    // A time below this unit is still no "never".
+    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+fn choice<const N: usize>(value: &[u8], names: [&str; N]) -> Result<usize, String> {
+    let found = names.iter().position(|name| value.eq_ignore_ascii_case(name.as_bytes()));
+    found.ok_or_else(|| format!("argument(s) must be one of the following: {}", names.join(", ")))
+}
+
+fn whole(value: &[u8], least: u64, most: u64) -> Result<u64, String> {
+    match strict_number(value) {
+        None => Err("argument couldn't be parsed into an integer".into()),
+        Some(number) => match u64::try_from(number).ok() {
+            Some(number) if (least..=most).contains(&number) => Ok(number),
+            _ => Err(format!("argument must be between {least} and {most} inclusive")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resp::{Parsed, Parser, ParserLimits, writer};
+
+    fn set(settings: &Live, line: &str) -> Result<(), String> {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut input = Vec::new();
+        writer::array(&mut input, words.len());
+        for word in &words {
+            writer::bulk(&mut input, word.as_bytes());
+        }
+        let mut parser = Parser::new(ParserLimits::new(1 << 20));
+        assert!(matches!(parser.parse(&input), Ok(Parsed::Command { .. })));
+        settings.set(parser.args(&input)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_change_is_taken_whole_or_not_at_all() {
+        let live = Live::showing(&[("timeout", ""), ("maxclients", ""), ("port", "1")]);
+        set(&live, "CONFIG SET TIMEOUT 5 maxclients 7 Sync everysec flushdb ERASE").unwrap();
+        let now = || (live.timeout(), live.clients_max(), live.sync(), live.flushdb());
+        let five = Some(Duration::from_secs(5));
+        assert_eq!(now(), (five, 7, SyncPolicy::EverySecond, FlushDb::Erase));
+        for (line, problem) in [
+            ("timeout 6 maxclients 1001", "specified number of clients, try with 1000"),
+            ("timeout 6 port 2", "can't set immutable config"),
+            ("timeout 6 sync always appendfsync no", "duplicate parameter"),
+            ("timeout 6 nosuch 2", "for CONFIG SET - 'nosuch'"),
+            ("timeout 6 maxclients", "ERR syntax error"),
+        ] {
+            let error = set(&live, &format!("CONFIG SET {line}")).unwrap_err();
+            assert!(error.ends_with(problem), "{line}: {error}");
+            assert_eq!(now(), (five, 7, SyncPolicy::EverySecond, FlushDb::Erase), "{line}");
+        }
+        let shown: Vec<_> =
+            live.settings().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(shown, ["timeout=5", "maxclients=7", "port=1"]);
+    }
+}
