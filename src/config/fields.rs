@@ -274,7 +274,7 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "compaction_thresholds.l0_slow_tables",
-        doc: "Tables in level 0 from which their compaction goes before that of all other levels.",
+        doc: "Tables in level 0 from which writes are slowed, in proportion to how many there are.",
         default: "12",
         set: |config, text| {
             whole(text, 1, 1_000).map(|tables| config.compaction_thresholds.l0_slow_tables = tables)
