@@ -147,8 +147,8 @@ pub struct DataDir {
     format: Format,
     /// Made by this call.
     is_new: bool,
-    /// Keeps the lock.
-    _lock: File,
+    /// Keeps the lock; `None`: nobody ever locked it.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -174,7 +174,36 @@ impl DataDir {
         if let Shards::Asked(asked) = shards {
             check_shards(path, asked, format.slots.shards())?;
         }
-        Ok(Self { path: path.to_owned(), format, is_new, _lock: lock })
+        Ok(Self { path: path.to_owned(), format, is_new, _lock: Some(lock) })
+    }
+
+    /// A data directory that is there already, for whoever works on it offline. Only to look at it changes nothing in it,
+    /// not even the holder's name in its lock; and a copy without a LOCK can be looked at, too: no server has it open.
+    ///
+    /// # Errors
+    /// `Locked`; `DataDir` for what is not a data directory of this or an earlier release; `Damaged`; `Io`.
+    pub fn existing(path: &Path, only_look: bool) -> Result<Self, ServerError> {
+        let file = path.join(FORMAT);
+        let found = match read(&file) {
+            Err(ServerError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotADirectory =>
+            {
+                return Err(refuse(path, "it is not a directory", "name the data directory"));
+            }
+            found => found?,
+        };
+        let Some(bytes) = found else {
+            let what = format!("it has no {FORMAT}: it is not a data directory of ours");
+            return Err(refuse(path, &what, "name the directory that --data-dir names"));
+        };
+        let lock = if only_look {
+            look_lock(path)?
+        } else {
+            check_owner(path)?;
+            Some(lock(path)?)
+        };
+        let format = Format::decode(&file, &bytes)?;
+        Ok(Self { path: path.to_owned(), format, is_new: false, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -263,6 +292,29 @@ fn check_shards(path: &Path, asked: u32, stored: u32) -> Result<(), ServerError>
     Err(refuse(path, &what, &remedy))
 }
 
+/// The lock on the data directory at `path`, without a trace in it. `None`: it has no LOCK, as a copy may not.
+///
+/// # Errors
+/// `Locked`, `Io`.
+pub(crate) fn look_lock(path: &Path) -> Result<Option<File>, ServerError> {
+    let name = path.join(LOCK);
+    match File::open(&name) {
+        Ok(file) => take(path, &name, &file).map(|()| Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ServerError::io("open", &name, error)),
+    }
+}
+
+fn take(path: &Path, name: &Path, file: &File) -> Result<(), ServerError> {
+    if sys::try_lock(file).map_err(|e| ServerError::io("lock", name, e))? {
+        return Ok(());
+    }
+    // Only to tell whom to look for: the holder may just be writing it.
+    let mut text = String::new();
+    let _ = file.take(20).read_to_string(&mut text);
+    Err(ServerError::Locked { path: path.to_owned(), pid: text.trim().parse().ok() })
+}
+
 fn lock(path: &Path) -> Result<File, ServerError> {
     let name = path.join(LOCK);
     let failed = |op, error| ServerError::io(op, &name, error);
@@ -275,12 +327,7 @@ fn lock(path: &Path) -> Result<File, ServerError> {
         .custom_flags(libc::O_NOFOLLOW)
         .open(&name)
         .map_err(|e| failed("open", e))?;
-    if !sys::try_lock(&file).map_err(|e| failed("lock", e))? {
-        // Only to tell whom to look for: the holder may just be writing it.
-        let mut text = String::new();
-        let _ = (&file).take(20).read_to_string(&mut text);
-        return Err(ServerError::Locked { path: path.to_owned(), pid: text.trim().parse().ok() });
-    }
+    take(path, &name, &file)?;
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(|e| failed("write", e))?;

@@ -23,3 +23,4 @@ mod resp;
 mod restart;
 mod shutdown;
 mod startup;
+mod tools;

@@ -111,6 +111,18 @@ pub async fn repair<E: Env>(
     Ok(Repaired { changed, damages: report.damages, losses: report.losses })
 }
 
+/// Makes an empty shard in `dir`, which has none: for one that is gone.
+///
+/// # Errors
+/// `Io`; `Corruption` if a shard's files are there.
+pub async fn make_empty<E: Env>(env: &E, dir: &Path, identity: Identity) -> Result<()> {
+    env.create_dir(dir).await.map_err(|error| Error::io("create", dir, &error))?;
+    if let Some(parent) = dir.parent() {
+        env.sync_dir(parent).await.map_err(|error| Error::io("sync", parent, &error))?;
+    }
+    Manifest::create(env, dir, identity).await?.close().await
+}
+
 /// One shard's repair: its place and its numbers.
 pub(super) struct Room<'a, E: Env> {
     pub env: &'a E,

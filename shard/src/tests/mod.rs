@@ -5,10 +5,12 @@
 //! - `crash`: a small workload, crashed after every operation of the disk, recovered, checked; and crashed again inside
 //!   the recovery.
 //! - `failure`: the Nth operation fails.
+//! - `golden`: makes the data directory of this format that later releases must open.
 
 mod basics;
 mod crash;
 mod failure;
+mod golden;
 mod model;
 
 use std::path::Path;
