@@ -199,6 +199,7 @@ impl<E: Env> Inspected<E> {
         let replay = Replayer {
             site: Site { env: &env, dir: &dir, identity, options: &options.table, warm: None },
             memtable_bytes: options.memtable_bytes,
+            verify: options.verify_tables,
             manifest: &manifest,
             numbers: &numbers,
         };
@@ -280,6 +281,7 @@ struct LogEnd {
 struct Replayer<'a, E: Env> {
     site: Site<'a, E>,
     memtable_bytes: usize,
+    verify: bool,
     manifest: &'a Manifest<E>,
     numbers: &'a Numbers,
 }
@@ -347,7 +349,8 @@ impl<E: Env> Replayer<'_, E> {
         memtable.seal();
         let pace = Pace::new(self.site.env, Abort::default());
         let numbers = async || self.numbers.next(self.manifest).await;
-        let metas = flush::build(&self.site, Rc::clone(memtable), &pace, &numbers).await?;
+        let verify = self.verify;
+        let metas = flush::build(&self.site, Rc::clone(memtable), &pace, &numbers, verify).await?;
         let tables = metas.len() as u64;
         let edit = VersionEdit {
             added: metas.into_iter().map(|meta| (0, meta)).collect(),

@@ -56,20 +56,17 @@ impl Cut {
     /// For a person.
     pub(super) fn what(&self) -> String {
         let (first, last) = self.gone;
-        let mut what = format!("the log is cut here: operations {first} to {last} are lost");
-        if let Some((smallest, largest)) = &self.keys {
-            let (smallest, largest) = (show_key(smallest), show_key(largest));
-            what += &format!(
-                "; {} of them, on keys {smallest} to {largest}, stand behind the damage and can be seen with dump-wal",
-                self.behind
-            );
-            if self.behind <= last - first {
-                what += "; the keys of the others are not known";
-            }
-        } else {
-            what += "; their keys are not known";
-        }
-        what
+        let cut = format!("the log is cut here: operations {first} to {last} are lost");
+        let Some((smallest, largest)) = &self.keys else {
+            return format!("{cut}; their keys are not known");
+        };
+        let (smallest, largest) = (show_key(smallest), show_key(largest));
+        let rest =
+            if self.behind <= last - first { "; the keys of the others are not known" } else { "" };
+        format!(
+            "{cut}; {} of them, on keys {smallest} to {largest}, stand behind the damage and can be seen with dump-wal{rest}",
+            self.behind
+        )
     }
 }
 
@@ -111,7 +108,7 @@ impl<E: Env, N: AsyncFn() -> Result<u64>> Sink<'_, E, N> {
         let full = std::mem::replace(&mut self.memtable, fresh);
         full.seal();
         let pace = Pace::new(self.site.env, Abort::default());
-        let made = flush::build(&self.site, full, &pace, &self.numbers).await?;
+        let made = flush::build(&self.site, full, &pace, &self.numbers, true).await?;
         self.made.extend(made);
         Ok(())
     }

@@ -54,7 +54,7 @@ async fn compare<E: Env>(
     }
     let (mut key, mut here) = (Vec::new(), Vec::new());
     loop {
-        let least = cursors.iter().filter_map(|cursor| cursor.entry()).map(|entry| entry.key).min();
+        let least = cursors.iter().filter_map(Cursor::entry).map(|entry| entry.key).min();
         let Some(least) = least else { return Ok(()) };
         key.clear();
         key.extend_from_slice(least);

@@ -286,7 +286,7 @@ pub(super) fn tell_cut(seen: &super::log::Salvaged, report: &mut Report<'_>) {
     }
 }
 
-impl<'a, E: Env> Room<'a, E> {
+impl<E: Env> Room<'_, E> {
     /// A file number that no file has.
     pub(super) fn number(&self) -> u64 {
         let number = self.next.get();

@@ -103,6 +103,15 @@ impl<E: Env> Blocks<E> {
         }
     }
 
+    /// Closes the file before the end.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) async fn abandon(self) -> Result<()> {
+        let closed = self.file.close().await;
+        closed.map_err(|error| Error::io("close", self.table.path(), &error))
+    }
+
     /// Closes the file. Answers its length, and the CRC of the table's first `bytes` bytes if all were read.
     ///
     /// # Errors

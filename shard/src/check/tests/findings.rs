@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{World, assert_clean, checked};
+use super::{World, assert_clean, checked, path};
 use crate::env::sim::Crash;
 use crate::manifest::edit::VersionEdit;
 use crate::manifest::version::Version;
@@ -144,7 +144,7 @@ fn the_manifest_and_what_names_it() {
     world.sim.flip(&manifest, 4096 + 60, 1);
     finds(&world, &["manifest-", "@4096"]);
     world.sim.flip(&manifest, 4096 + 60, 1);
-    world.sim.flip(world.path("CURRENT"), 30, 1);
+    world.sim.flip(path("CURRENT"), 30, 1);
     finds(&world, &["CURRENT @0", "checksum"]);
 }
 
@@ -209,9 +209,9 @@ fn a_table_beyond_what_is_flushed() {
 fn orphans_and_strangers_are_noted() {
     let world = World::new(9);
     let table = world.sim.read_raw(world.table(false));
-    world.sim.write_raw(world.path("000001.sst"), &table);
-    world.sim.write_raw(world.path("CURRENT.tmp"), &[0; 4096]);
-    world.sim.write_raw(world.path("notes.txt"), b"mine");
+    world.sim.write_raw(path("000001.sst"), &table);
+    world.sim.write_raw(path("CURRENT.tmp"), &[0; 4096]);
+    world.sim.write_raw(path("notes.txt"), b"mine");
     let (checked, lines) = checked(&world.sim);
     assert_eq!((checked.damages, checked.notes), (0, 3), "{lines:#?}");
     for line in ["note 000001.sst: an orphan", "note CURRENT.tmp: an orphan", "note notes.txt: not"]

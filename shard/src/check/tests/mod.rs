@@ -53,7 +53,7 @@ impl World {
                     model.remove(&name);
                 } else {
                     let mut value = format!("{n}:").into_bytes();
-                    value.extend((0..n * 31 % 300).map(|at| (at * at * 7 + at * n) as u8));
+                    value.extend((0..n * 31 % 300).map(|at| ((at * at * 7 + at * n) % 251) as u8));
                     shard.put_all(&[Op::Put { key: &name, value: &value }]).await.unwrap();
                     history.entry(name.clone()).or_default().push(value.clone());
                     model.insert(name, value);
@@ -71,10 +71,6 @@ impl World {
         self.sim.run(async |env| Manifest::read(&env, Path::new(DIR), IDENTITY).await.unwrap())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        Path::new(DIR).join(name)
-    }
-
     /// A live table, the first or the last of the manifest's order.
     fn table(&self, last: bool) -> PathBuf {
         let loaded = self.loaded();
@@ -89,15 +85,19 @@ impl World {
         crate::wal::path(Path::new(DIR), stop.segment)
     }
 
-    /// What a repair has kept of the file `path`.
-    fn kept(&self, path: &Path) -> PathBuf {
-        PathBuf::from(format!("{}.quarantine-now", path.display()))
-    }
-
     fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         let files = self.sim.files().into_iter();
         files.map(|(path, _)| (path.clone(), self.sim.read_raw(path))).collect()
     }
+}
+
+fn path(name: &str) -> PathBuf {
+    Path::new(DIR).join(name)
+}
+
+/// What a repair has kept of the file `path`.
+fn kept(path: &Path) -> PathBuf {
+    PathBuf::from(format!("{}.quarantine-now", path.display()))
 }
 
 /// Everything that was told, one line each, without progress.

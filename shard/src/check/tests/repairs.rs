@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use super::{Model, World, assert_clean, checked, opened, options, repair_in, repaired};
+use super::{
+    Model, World, assert_clean, checked, kept, opened, options, path, repair_in, repaired,
+};
 use crate::env::Env;
 use crate::env::sim::{Crash, Sim};
 use crate::error::Error;
@@ -83,15 +85,15 @@ fn a_block_is_cut_out_of_its_table() {
     has(&lines, &["lost", ".sst @0", "keys \"key-", "may be absent, or show an older value"]);
     // Only keys of the block that was named are concerned.
     let named = lines.iter().find(|line| line.starts_with("lost")).unwrap();
-    let mut names = named.split('"').skip(1).step_by(2).map(str::as_bytes);
-    let (from, to) = (names.next().unwrap(), names.next().unwrap());
+    let mut keys = named.split('"').skip(1).step_by(2).map(str::as_bytes);
+    let (from, to) = (keys.next().unwrap(), keys.next().unwrap());
     let differs: Vec<_> =
         world.model.iter().filter(|(key, value)| found.get(*key) != Some(value)).collect();
     assert!(!differs.is_empty(), "the block held something");
     assert!(differs.iter().all(|(key, _)| (from..=to).contains(&key.as_slice())), "{named}");
     // What was taken out is kept as it was.
-    let kept = world.kept(&table);
-    assert!(world.sim.read_raw(kept) == damaged);
+    let kept_as = kept(&table);
+    assert!(world.sim.read_raw(kept_as) == damaged);
 }
 
 #[test]
@@ -129,8 +131,8 @@ fn the_log_is_cut_at_the_damage() {
     has(&lines, &["lost", &format!("@{}", stop.end - 2 * 4096), &gone]);
     has(&lines, &["lost", "the keys of the others are not known"]);
     assert_ne!(found, world.model);
-    let kept = world.kept(&segment);
-    assert!(world.sim.files().iter().any(|(path, _)| *path == kept), "the segment is kept");
+    let kept_as = kept(&segment);
+    assert!(world.sim.files().iter().any(|(path, _)| *path == kept_as), "the segment is kept");
 }
 
 /// Frames whose operations are in tables need not be readable.
@@ -153,7 +155,7 @@ fn damage_before_what_is_flushed_loses_nothing() {
 fn without_current_the_newest_whole_manifest_is_taken() {
     for cut in [true, false] {
         let world = World::new(27);
-        let current = world.path("CURRENT");
+        let current = path("CURRENT");
         if cut {
             world.sim.truncate(&current, 100);
         } else {
@@ -233,17 +235,20 @@ fn is_intent(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("REPAIR-"))
 }
 
+/// Does harm to a world.
+type Harm = fn(&World);
+
 /// Stopped at each of its operations, with whatever was not synced gone: a second repair ends where the first one would
 /// have.
 #[test]
 fn killed_anywhere_it_is_run_again() {
-    let damage: [(&str, fn(&World)); 3] = [
+    let damage: [(&str, Harm); 3] = [
         ("table and log", |world| {
             world.sim.flip(world.table(true), 5, 1);
             let end = world.loaded().state.clean_stop.unwrap().end;
             world.sim.flip(world.segment(), end - 2 * 4096 + 60, 1);
         }),
-        ("CURRENT", |world| world.sim.flip(world.path("CURRENT"), 30, 1)),
+        ("CURRENT", |world| world.sim.flip(path("CURRENT"), 30, 1)),
         ("manifest", |world| {
             let number = world.loaded().number;
             let path = crate::manifest::path(Path::new(DIR), number);
@@ -299,12 +304,8 @@ fn what_a_newer_release_wrote_is_left_alone() {
         (path.to_owned(), bytes)
     };
     let manifest = crate::manifest::path(Path::new(DIR), loaded.number);
-    let files = [
-        (table, footers),
-        header(&world.segment()),
-        header(&manifest),
-        header(&world.path("CURRENT")),
-    ];
+    let files =
+        [(table, footers), header(&world.segment()), header(&manifest), header(&path("CURRENT"))];
     for (path, bytes) in files {
         let sim = world.sim.crash(Crash::Everything, 1);
         sim.write_raw(&path, &bytes);

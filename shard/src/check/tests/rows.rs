@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::World;
+use super::{World, path};
 use crate::check::dump::{Kinds, Row, Value, dump};
 use crate::env::sim::Sim;
 use crate::tests::DIR;
@@ -97,7 +97,7 @@ fn a_manifest_and_current() {
     for part in ["add_table level=0", "remove_table", "add_segment", "clean_stop"] {
         has(&text, &[part]);
     }
-    let (_, text) = rows(&world.sim, &world.path("CURRENT"), Kinds::Manifest);
+    let (_, text) = rows(&world.sim, &path("CURRENT"), Kinds::Manifest);
     has(&text, &["0 current", &format!("manifest={number}"), "snapshot_end=8192"]);
 }
 
