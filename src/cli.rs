@@ -18,9 +18,16 @@ const EXIT_CODES: &str = "Exit codes:
   0   stopped in order
   1   failure
   2   wrong command line
+  65  check, repair or a dump: there is damage (after a repair: damage is left)
   69  io_uring is not available, or the kernel is older than 6.1
   75  the data directory is in use by another process
   78  a setting, or the data directory it names, cannot be used";
+
+const CHECK_HELP: &str = "One line per finding: damage (exit code 65) or note (in order, worth knowing), file, offset, what.
+Reads the tables twice, and the log as a start would.";
+
+const REPAIR_HELP: &str = "Changes no byte of any file: what is damaged is written again without the damage, under a new name, and
+a new manifest makes it count. Says what is lost: keys of a table, operations of the log. Killed, it can be run again.";
 
 const START_HELP: &str = "Every setting of --print-config can be given as a variable RUSTY_LSM_NAME, in the file named by
 --config or RUSTY_LSM_CONFIG, or with --set. Flags win over variables, variables over the file.
@@ -41,6 +48,45 @@ pub enum Command {
     Start(Box<StartArgs>),
     /// Ask a running server whether it is alive (exit code 0 or 1); it is while it loads its data
     Ping(PingArgs),
+    /// Verify everything in a data directory that no server has open; changes nothing
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
+    /// Make a damaged data directory usable; what is taken out is kept in DIR/quarantine-TIME
+    #[command(after_help = REPAIR_HELP)]
+    Repair(RepairArgs),
+    /// Print the records of a segment of the write-ahead log (NNNNNN.wal)
+    DumpWal(DumpArgs),
+    /// Print the blocks and entries of a table (NNNNNN.sst)
+    DumpSst(DumpArgs),
+    /// Print the edits of a manifest (manifest-NNNNNN), or what CURRENT says
+    DumpManifest(DumpArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct CheckArgs {
+    /// The data directory
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RepairArgs {
+    /// The data directory
+    pub dir: PathBuf,
+    /// Say what would be done and lost, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DumpArgs {
+    /// The file; it may lie anywhere, under any name
+    pub file: PathBuf,
+    /// One JSON object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Keys and values in full; else their first 48 bytes
+    #[arg(long)]
+    pub full: bool,
 }
 
 /// Settings are text here: one parser, in `config`, for flags, variables and file.

@@ -15,6 +15,8 @@ pub mod exit {
     pub const FAILURE: u8 = 1;
     /// A command line that is not understood (also clap's).
     pub const USAGE: u8 = 2;
+    /// `check`, `repair` or a dump found damage that is there still.
+    pub const DAMAGED: u8 = 65;
     /// io_uring is not available, or the kernel is too old.
     pub const UNAVAILABLE: u8 = 69;
     /// Another process uses the data directory.

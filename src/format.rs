@@ -151,8 +151,8 @@ pub struct DataDir {
     is_new: bool,
     /// Directories and files made by this call, in that order.
     made: Vec<PathBuf>,
-    /// Keeps the lock.
-    _lock: File,
+    /// Keeps the lock; `None`: nobody ever locked it.
+    _lock: Option<File>,
 }
 
 impl DataDir {
@@ -180,13 +180,46 @@ impl DataDir {
             check_shards(path, asked, format.slots.shards())?;
         }
         let made = std::mem::take(&mut made.0);
-        Ok(Self { path: path.to_owned(), format, is_new, made, _lock: lock })
+        Ok(Self { path: path.to_owned(), format, is_new, made, _lock: Some(lock) })
     }
 
     /// Removes again what [`DataDir::open`] made, for a start that is refused before it has written anything else. What it
     /// found stays.
     pub fn discard(self) {
         drop(Made(self.made));
+    }
+
+    /// A data directory that is there already, for whoever works on it offline. Only to look at it changes nothing in it,
+    /// not even the holder's name in its lock; and a copy without a LOCK can be looked at, too: no server has it open.
+    ///
+    /// # Errors
+    /// `Locked`; `DataDir` for what is not a data directory of this or an earlier release; `Damaged`; `Io`.
+    pub fn existing(path: &Path, only_look: bool) -> Result<Self, ServerError> {
+        let file = path.join(FORMAT);
+        let found = match read(&file) {
+            Err(ServerError::Io { source, .. })
+                if source.kind() == io::ErrorKind::NotADirectory =>
+            {
+                return Err(refuse(path, "it is not a directory", "name the data directory"));
+            }
+            found => found?,
+        };
+        let Some(bytes) = found else {
+            let what = format!("it has no {FORMAT}: it is not a data directory of ours");
+            return Err(refuse(path, &what, "name the directory that --data-dir names"));
+        };
+        let lock = if only_look {
+            look_lock(path)?
+        } else {
+            check_owner(path)?;
+            let mut made = Made::default();
+            let lock = lock(path, &mut made)?;
+            // A lock that was made here stays, or another one could be made and taken beside it.
+            made.0.clear();
+            Some(lock)
+        };
+        let format = Format::decode(&file, &bytes)?;
+        Ok(Self { path: path.to_owned(), format, is_new: false, made: Vec::new(), _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -301,6 +334,29 @@ fn check_shards(path: &Path, asked: u32, stored: u32) -> Result<(), ServerError>
     Err(refuse(path, &what, &remedy))
 }
 
+/// The lock on the data directory at `path`, without a trace in it. `None`: it has no LOCK, as a copy may not.
+///
+/// # Errors
+/// `Locked`, `Io`.
+pub(crate) fn look_lock(path: &Path) -> Result<Option<File>, ServerError> {
+    let name = path.join(LOCK);
+    match File::open(&name) {
+        Ok(file) => take(path, &name, &file).map(|()| Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(ServerError::io("open", &name, error)),
+    }
+}
+
+fn take(path: &Path, name: &Path, file: &File) -> Result<(), ServerError> {
+    if sys::try_lock(file).map_err(|e| ServerError::io("lock", name, e))? {
+        return Ok(());
+    }
+    // Only to tell whom to look for: the holder may just be writing it.
+    let mut text = String::new();
+    let _ = file.take(20).read_to_string(&mut text);
+    Err(ServerError::Locked { path: path.to_owned(), pid: text.trim().parse().ok() })
+}
+
 fn lock(path: &Path, made: &mut Made) -> Result<File, ServerError> {
     let name = path.join(LOCK);
     let failed = |op, error| ServerError::io(op, &name, error);
@@ -316,13 +372,10 @@ fn lock(path: &Path, made: &mut Made) -> Result<File, ServerError> {
         }
         Err(error) => return Err(failed("open", error)),
     };
-    if !sys::try_lock(&file).map_err(|e| failed("lock", e))? {
+    if let Err(error) = take(path, &name, &file) {
         // Whoever made it, it is theirs now.
         made.0.retain(|path| *path != name);
-        // Only to tell whom to look for: the holder may just be writing it.
-        let mut text = String::new();
-        let _ = (&file).take(20).read_to_string(&mut text);
-        return Err(ServerError::Locked { path: path.to_owned(), pid: text.trim().parse().ok() });
+        return Err(error);
     }
     // A start that is refused removes the lock that it made: the one that we hold must be the one that others will see.
     let own = file.metadata().map_err(|e| failed("look at", e))?.ino();

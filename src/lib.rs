@@ -9,7 +9,8 @@
 //! - [`engine`]: the same without a socket.
 //!
 //! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
-//! [`live`] (settings that change), [`start`], [`error`] (exit codes and reply texts), [`limits`].
+//! [`live`] (settings that change), [`start`], [`error`] (exit codes and reply texts), [`limits`]; [`tools`] (check, repair
+//! and dumps of a closed directory).
 //!
 //! # The life of a write
 //! `net` -> `resp` -> `command` -> `dispatch` -> (own shard, or `mesh` -> `requests`) -> `execute` -> `shard` (admission,
@@ -34,6 +35,7 @@ pub mod server;
 pub mod slots;
 pub mod start;
 pub mod telemetry;
+pub mod tools;
 
 mod dispatch;
 mod execute;

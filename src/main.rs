@@ -12,6 +12,8 @@ use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::start::{self, Prepared};
+use rusty_lsm::tools;
+use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -32,6 +34,23 @@ fn main() -> ExitCode {
                 ExitCode::from(error.exit_code())
             }
         },
+        Command::Check(args) => end(tools::check(&args)),
+        Command::Repair(args) => end(tools::repair(&args)),
+        Command::DumpWal(args) => end(tools::dump(&args, Kinds::Segment)),
+        Command::DumpSst(args) => end(tools::dump(&args, Kinds::Table)),
+        Command::DumpManifest(args) => end(tools::dump(&args, Kinds::Manifest)),
+    }
+}
+
+/// What a tool ends with: whether it left no damage, or why it could not look.
+fn end(result: Result<bool, ServerError>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::from(exit::OK),
+        Ok(false) => ExitCode::from(exit::DAMAGED),
+        Err(error) => {
+            say(&format!("rusty-lsm: {error}"));
+            ExitCode::from(error.exit_code())
+        }
     }
 }
 

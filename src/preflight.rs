@@ -44,16 +44,7 @@ pub struct Machine {
 /// # Errors
 /// `Unavailable` for kernel, ring, locked memory and descriptors; `Address` for the port.
 pub fn machine(config: &LsmConfig, shards: u32) -> Result<Machine, ServerError> {
-    let kernel = sys::kernel_release().map_err(|e| ServerError::io("uname", Path::new("/"), e))?;
-    check_kernel(&kernel)?;
-    check_ring(sys::probe_ring(), || {
-        fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()
-    })?;
-    let locked = sys::raise_limit(Resource::LockedMemory)
-        .map_err(|e| ServerError::io("read the limit of", Path::new("locked memory"), e))?;
-    check_locked_memory(locked)?;
-    let descriptors = sys::raise_limit(Resource::Descriptors)
-        .map_err(|e| ServerError::io("read the limit of", Path::new("open files"), e))?;
+    let (kernel, descriptors) = core()?;
     let clients_ceiling = clients(descriptors, shards)?;
     let maxclients = config.maxclients.min(clients_ceiling);
     check_port(config.bind, config.port)?;
@@ -103,6 +94,25 @@ pub fn data_dir(path: &Path, sync: SyncPolicy) -> Result<Vec<String>, ServerErro
     }
     probe_direct_io(path)?;
     Ok(warnings)
+}
+
+/// What a single core needs, be it for a server or for a tool. Answers the kernel's release and the open files that it
+/// may have.
+///
+/// # Errors
+/// `Unavailable` for kernel, ring and locked memory.
+pub(crate) fn core() -> Result<(String, u64), ServerError> {
+    let kernel = sys::kernel_release().map_err(|e| ServerError::io("uname", Path::new("/"), e))?;
+    check_kernel(&kernel)?;
+    check_ring(sys::probe_ring(), || {
+        fs::read_to_string("/proc/sys/kernel/io_uring_disabled").ok()
+    })?;
+    let locked = sys::raise_limit(Resource::LockedMemory)
+        .map_err(|e| ServerError::io("read the limit of", Path::new("locked memory"), e))?;
+    check_locked_memory(locked)?;
+    let descriptors = sys::raise_limit(Resource::Descriptors)
+        .map_err(|e| ServerError::io("read the limit of", Path::new("open files"), e))?;
+    Ok((kernel, descriptors))
 }
 
 fn check_kernel(release: &str) -> Result<(), ServerError> {

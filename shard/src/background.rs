@@ -116,7 +116,9 @@ impl<E: Env> Shard<E> {
         let pace = Pace::new(&inner.env, Abort::default());
         let began = self.env().now();
         let numbers = async || self.next_number().await;
-        let metas = flush::build(&self.site(0), Rc::clone(memtable), &pace, &numbers).await?;
+        let site = self.site(0);
+        let verify = inner.options.verify_tables;
+        let metas = flush::build(&site, Rc::clone(memtable), &pace, &numbers, verify).await?;
         let flushed_seq = memtable.last_seq();
         let wal_first_live = inner.log.borrow().first_live(flushed_seq);
         let bytes = metas.iter().map(|meta| meta.bytes).sum();
@@ -298,7 +300,7 @@ impl<E: Env> Shard<E> {
             version: &version,
             plan,
             pace: &pace,
-            verify: false,
+            verify: inner.options.verify_tables,
         };
         let done = job::run(&job, &async || self.next_number().await).await?;
         self.install(&done.edit, View::with_version).await?;

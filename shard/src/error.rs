@@ -40,6 +40,19 @@ pub enum Error {
         /// What it is, or what it is not.
         what: String,
     },
+    /// A file of a later release. It is left as it is, by repair too.
+    #[error(
+        "{}: format {format} is unknown, this version reads format {reads}; a newer version of rusty-lsm wrote it: use that version",
+        path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+        /// Ours.
+        reads: u32,
+    },
     /// An argument is above its limit.
     #[error("{what} is {len} bytes long, the limit is {max}")]
     TooLarge {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::compaction::outputs::{Outputs, Site};
 use crate::compaction::pace::{Pace, entry_bytes};
 use crate::compaction::retain::Retain;
+use crate::compaction::verify::check_output;
 use crate::cursor::{self, Cursor, Direction};
 use crate::env::Env;
 use crate::error::Result;
@@ -13,6 +14,8 @@ use crate::memtable::{MemCursor, MemTable};
 
 /// Writes the newest version of each key in `memtable`, tombstones included, to tables: one, or more when the builder
 /// is full before the end; none if the memtable is empty. Files and directory are synced; the caller installs them in L0.
+///
+/// With `verify` they are read through before.
 ///
 /// Newest version only: readers with an older view still hold the memtable.
 ///
@@ -23,6 +26,7 @@ pub(crate) async fn build<E, N>(
     memtable: Rc<MemTable>,
     pace: &Pace<E>,
     numbers: &N,
+    verify: bool,
 ) -> Result<Vec<TableMeta>>
 where
     E: Env,
@@ -30,7 +34,7 @@ where
 {
     assert!(memtable.is_sealed(), "what is flushed changes no more");
     // Boxed: the builder makes it many kilobytes, which every caller's future would hold.
-    Box::pin(write_or_remove(site, memtable, pace, numbers)).await
+    Box::pin(write_or_remove(site, memtable, pace, numbers, verify)).await
 }
 
 async fn write_or_remove<E, N>(
@@ -38,19 +42,36 @@ async fn write_or_remove<E, N>(
     memtable: Rc<MemTable>,
     pace: &Pace<E>,
     numbers: &N,
+    verify: bool,
 ) -> Result<Vec<TableMeta>>
 where
     E: Env,
     N: AsyncFn() -> Result<u64>,
 {
     let mut outputs = Outputs::new(site, numbers);
-    match write(memtable, pace, &mut outputs).await {
+    let mut written = write(memtable, pace, &mut outputs).await;
+    if let (Ok(tables), true) = (&written, verify) {
+        let verified = verify_all(site, pace, tables).await;
+        written = verified.and(written);
+    }
+    match written {
         Ok(tables) => Ok(tables),
         Err(error) => {
             outputs.abandon().await;
             Err(error)
         }
     }
+}
+
+async fn verify_all<E: Env>(
+    site: &Site<'_, E>,
+    pace: &Pace<E>,
+    tables: &[TableMeta],
+) -> Result<()> {
+    for meta in tables {
+        check_output(site, pace, meta, true).await?;
+    }
+    Ok(())
 }
 
 async fn write<E, N>(

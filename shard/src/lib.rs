@@ -5,7 +5,7 @@
 //! - [`shard`]: the state. [`admission`], `backlog`, `throttle`, `write`, `commit`: in. [`read`], [`scan`], `view`: out.
 //! - `wal`, [`memtable`], [`table`], `cache`, `manifest`: what it is made of.
 //! - `flush`, `compaction`, [`merge`], `level`, `background`, `gc`: what goes on behind it.
-//! - [`recovery`]: how it begins. [`stats`]: what it tells.
+//! - [`recovery`]: how it begins. [`stats`]: what it tells. [`check`]: what holds of it on disk, and how it is repaired.
 //! - [`env`](mod@env): the one door to the world.
 #![warn(missing_docs)]
 
@@ -14,6 +14,7 @@ pub mod batch;
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod bench;
+pub mod check;
 pub mod coding;
 pub mod cursor;
 pub mod env;

@@ -98,6 +98,10 @@ pub struct Options {
     pub value_bytes_max: usize,
     /// Block reads in flight. Default 128.
     pub reads_in_flight_max: usize,
+    /// Reads every new table through, past the cache, before the manifest names it and its inputs are given up: what did
+    /// not reach the disk as it was written is found while the data is still elsewhere. Default off; on, all that a flush or
+    /// a compaction writes is read once more.
+    pub verify_tables: bool,
     /// How tables are laid out.
     pub table: TableOptions,
     /// How they are merged. Default leveled.
@@ -117,6 +121,7 @@ impl Default for Options {
             wal_bytes_max: 256 << 20,
             value_bytes_max: 64 << 20,
             reads_in_flight_max: 128,
+            verify_tables: false,
             table: TableOptions::default(),
             style: CompactionStyle::default(),
             thresholds: CompactionThresholds::default(),

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::backlog::Pressure;
 use crate::cache::BlockCache;
+use crate::check::repair::unfinished;
 use crate::commit::{Gather, Log, LogSync, Spare};
 use crate::compaction::outputs::Site;
 use crate::compaction::pace::{Abort, Pace};
@@ -95,29 +96,54 @@ pub async fn inspect<E: Env>(
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(Error::io("listing", dir, &error)),
     };
-    // A first start that was cut short leaves a manifest without CURRENT, and nothing else of ours.
-    let is_new = names
-        .iter()
-        .filter_map(|name| FileName::parse(name))
-        .all(|name| matches!(name, FileName::Manifest(_) | FileName::CurrentTmp));
+    if unfinished(&names).is_some() {
+        let what = "a repair was not finished; run `rusty-lsm repair` on the data directory again";
+        return Err(Error::Foreign { path: dir.to_owned(), what: what.to_owned() });
+    }
     let mut tables = Vec::new();
-    let loaded = if is_new {
+    let loaded = if is_new(&names) {
         None
     } else {
         let loaded = Manifest::read(env, dir, identity).await?;
         check_unnamed(env, dir, identity, &loaded, &names).await?;
         open_replay(env, dir, identity, &loaded.state).await?;
         for (_, table) in loaded.state.version.tables() {
-            tables.push(Rc::new(Table::open(env, dir, identity, &table.meta).await?));
+            let opened = Table::open(env, dir, identity, &table.meta).await;
+            tables.push(Rc::new(opened.map_err(with_remedy)?));
         }
         Some(loaded)
     };
     Ok(Inspected { env: env.clone(), dir: dir.to_owned(), identity, options, loaded, tables })
 }
 
+/// A start that damage of a table ends says what to do; a read of a running server has no use for it.
+fn with_remedy(error: Error) -> Error {
+    match error {
+        Error::Corruption { path, offset, what } => {
+            Error::Corruption { path, offset, what: format!("{what}; {REMEDY}") }
+        }
+        // Absent: the manifest names it.
+        Error::Io { path, kind: std::io::ErrorKind::NotFound, .. } => Error::corruption(
+            &path,
+            0,
+            format!("the file is absent, though it is in use; {REMEDY}"),
+        ),
+        error => error,
+    }
+}
+
+/// Whether no shard ever stood in a directory with these names: a first start that was cut short leaves a manifest
+/// without `CURRENT`, and nothing else of ours.
+pub(crate) fn is_new(names: &[String]) -> bool {
+    names
+        .iter()
+        .filter_map(|name| FileName::parse(name))
+        .all(|name| matches!(name, FileName::Manifest(_) | FileName::CurrentTmp))
+}
+
 /// A manifest that was cut short reads like one whose last edits were never written. But every file has its number
 /// reserved, and every segment is listed, before it is used: a file that contradicts this is data that would be removed.
-async fn check_unnamed<E: Env>(
+pub(crate) async fn check_unnamed<E: Env>(
     env: &E,
     dir: &Path,
     identity: Identity,
@@ -177,6 +203,7 @@ impl<E: Env> Inspected<E> {
         let replay = Replayer {
             site: Site { env: &env, dir: &dir, identity, options: &options.table, warm: None },
             memtable_bytes: options.memtable_bytes,
+            verify: options.verify_tables,
             manifest: &manifest,
             numbers: &numbers,
         };
@@ -261,6 +288,7 @@ struct LogEnd {
 struct Replayer<'a, E: Env> {
     site: Site<'a, E>,
     memtable_bytes: usize,
+    verify: bool,
     manifest: &'a Manifest<E>,
     numbers: &'a Numbers,
 }
@@ -328,7 +356,8 @@ impl<E: Env> Replayer<'_, E> {
         memtable.seal();
         let pace = Pace::new(self.site.env, Abort::default());
         let numbers = async || self.numbers.next(self.manifest).await;
-        let metas = flush::build(&self.site, Rc::clone(memtable), &pace, &numbers).await?;
+        let verify = self.verify;
+        let metas = flush::build(&self.site, Rc::clone(memtable), &pace, &numbers, verify).await?;
         let tables = metas.len() as u64;
         let edit = VersionEdit {
             added: metas.into_iter().map(|meta| (0, meta)).collect(),

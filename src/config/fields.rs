@@ -149,6 +149,18 @@ pub(super) static FIELDS: &[Field] = &[
         get: |config| Some(size(config.table_size)),
     },
     Field {
+        name: "verify_tables",
+        doc: "true: a new table is read through before the log or the tables that it replaces are given up. What did not\n\
+              reach the disk as it was written is found while the data is still elsewhere; all that is written is read\n\
+              once more.",
+        default: "false",
+        set: |config, text| {
+            config.verify_tables = choice(text, &[("true", true), ("false", false)])?;
+            Ok(())
+        },
+        get: |config| Some(config.verify_tables.to_string()),
+    },
+    Field {
         name: "compaction_style",
         doc: "leveled: least space and fewest reads. size-tiered: least writing.",
         default: "leveled",

@@ -99,6 +99,7 @@ pub struct LsmConfig {
     pub filter_bits_per_key: u64,
     /// Bytes.
     pub table_size: u64,
+    pub verify_tables: bool,
     pub compaction_style: CompactionStyle,
     pub compaction_thresholds: CompactionThresholds,
     /// Bytes.
@@ -132,6 +133,7 @@ impl Default for LsmConfig {
             compression: true,
             filter_bits_per_key: 10,
             table_size: 16 << 20,
+            verify_tables: false,
             compaction_style: CompactionStyle::Leveled,
             compaction_thresholds: CompactionThresholds::default(),
             wal_segment_size: 16 << 20,

@@ -116,6 +116,7 @@ fn the_printed_file_reads_back_to_the_same_settings() {
         memtable_capacity: Some(1 << 30),
         block_cache_capacity: Some(3 << 20),
         compression: false,
+        verify_tables: true,
         compaction_style: CompactionStyle::SizeTiered,
         flushdb: FlushDb::Erase,
         timeout: Duration::from_millis(1500),

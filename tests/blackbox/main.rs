@@ -27,3 +27,4 @@ mod restart;
 mod settings;
 mod shutdown;
 mod startup;
+mod tools;

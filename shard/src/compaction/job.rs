@@ -15,15 +15,16 @@ use super::outputs::{Outputs, Site};
 use super::pace::{Pace, entry_bytes};
 use super::plan::Plan;
 use super::retain::Retain;
+use super::verify::check_output;
 use super::{OVERLAP_TABLES_MAX, Range};
 use crate::cursor::{self, Cursor, Direction};
 use crate::env::Env;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::level::{LevelCursor, LevelTable};
 use crate::manifest::edit::{TableMeta, VersionEdit};
 use crate::manifest::version::{TableRef, Version};
 use crate::merge::Merge;
-use crate::table::{self, Table, TableCursor};
+use crate::table::Table;
 
 /// What a job is told.
 #[derive(Debug)]
@@ -153,7 +154,7 @@ where
     assert_eq!(entries, expected, "every entry of every input was met");
     let added = outputs.finish().await?;
     for meta in &added {
-        check_output(job, meta).await?;
+        check_output(&job.site, job.pace, meta, job.verify).await?;
     }
     Ok((added, entries))
 }
@@ -198,48 +199,6 @@ where
         cursor::step(&mut merge).await?;
     }
     Ok(entries)
-}
-
-/// Opens an output as a reader will; with `verify` reads all of it.
-pub(super) async fn check_output<E: Env>(job: &Job<'_, E>, meta: &TableMeta) -> Result<()> {
-    let Site { env, dir, identity, .. } = job.site;
-    let table = Rc::new(Table::open(env, dir, identity, meta).await?);
-    let read = if job.verify { read_through(job, &table, meta).await } else { Ok(()) };
-    let table = Rc::into_inner(table).expect("its cursor is gone");
-    let closed = table.close().await;
-    read.and(closed)
-}
-
-/// Reads every block past the cache: checksums hold, and the entries are those that were written.
-async fn read_through<E: Env>(
-    job: &Job<'_, E>,
-    table: &Rc<Table<E>>,
-    meta: &TableMeta,
-) -> Result<()> {
-    let mut cursor = TableCursor::cold(Rc::clone(table), Direction::Forward).await?;
-    let read = count(job, &mut cursor).await;
-    let closed = cursor.close().await;
-    let (entries, raw_bytes) = read?;
-    closed?;
-    if (entries, raw_bytes) != (meta.entries, meta.raw_bytes) {
-        let what = format!("{entries} entries were read back, {} were written", meta.entries);
-        return Err(Error::corruption(&table::path(job.site.dir, meta.number), 0, what));
-    }
-    Ok(())
-}
-
-/// Entries and their bytes.
-async fn count<E: Env>(job: &Job<'_, E>, cursor: &mut TableCursor<E>) -> Result<(u64, u64)> {
-    let (mut entries, mut raw_bytes) = (0, 0);
-    cursor::seek(cursor, None).await?;
-    while let Some(entry) = cursor.entry() {
-        let bytes = entry_bytes(&entry);
-        entries += 1;
-        raw_bytes += bytes;
-        job.pace.after(bytes).await?;
-        cursor::step(cursor).await?;
-    }
-    Ok((entries, raw_bytes))
 }
 
 /// Where one output ends.

@@ -19,6 +19,7 @@ pub(crate) mod pace;
 pub(crate) mod plan;
 pub(crate) mod retain;
 pub(crate) mod tiered;
+pub(crate) mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -149,6 +149,16 @@ pub(super) fn encode(kind: FrameKind, edit: &VersionEdit, head: &FrameHead) -> R
 /// Reads the manifest that `CURRENT` names; changes nothing.
 pub(super) async fn read<E: Env>(env: &E, dir: &Path, identity: Identity) -> Result<Loaded> {
     let named = current::read(env, dir, identity).await?;
+    read_named(env, dir, identity, named).await
+}
+
+/// Reads the manifest `named.number`, whose snapshot ends at `named.extent`; changes nothing.
+pub(super) async fn read_named<E: Env>(
+    env: &E,
+    dir: &Path,
+    identity: Identity,
+    named: Header,
+) -> Result<Loaded> {
     let mut window = Window::<E>::open(env, path(dir, named.number)).await?;
     if window.end() < named.extent.max(FIRST_FRAME) {
         let what = format!("the file ends here, CURRENT says that it has {} bytes", named.extent);
@@ -199,7 +209,14 @@ fn decode<E: Env>(
         return Err(window.damage(offset, &what));
     }
     let payload = window.bytes(offset, head.len).get(FRAME_HEAD_BYTES..).unwrap_or_default();
-    rkyv::from_bytes::<VersionEdit, rkyv::rancor::Error>(payload).map_err(|error| {
-        window.damage(offset, &format!("the frame is whole, but its edit is not ({error})"))
-    })
+    edit(payload).map_err(|what| window.damage(offset, &what))
+}
+
+/// The edit in the payload of a frame that is whole. The payload is aligned as it was in the file.
+///
+/// # Errors
+/// What is wrong.
+pub(crate) fn edit(payload: &[u8]) -> std::result::Result<VersionEdit, String> {
+    rkyv::from_bytes::<VersionEdit, rkyv::rancor::Error>(payload)
+        .map_err(|error| format!("the frame is whole, but its edit is not ({error})"))
 }

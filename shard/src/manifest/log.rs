@@ -25,8 +25,10 @@ use crate::error::{Error, Result};
 use crate::event::Turnstile;
 use crate::key::Identity;
 use crate::limits::MANIFEST_BYTES_MAX;
-use crate::wal::REMEDY;
-use crate::wal::header::Header;
+use crate::wal::frame::FrameKind;
+use crate::wal::header::{Header, Magic};
+use crate::wal::walk::{Piece, Walk};
+use crate::wal::{FIRST_FRAME, REMEDY};
 
 /// What reading a manifest has found.
 #[derive(Debug)]
@@ -112,13 +114,71 @@ impl<E: Env> Manifest<E> {
         Self::begin(env, dir, identity, state).await
     }
 
-    async fn begin(env: &E, dir: &Path, identity: Identity, mut state: State) -> Result<Self> {
+    /// What the manifest `number` says, whatever `CURRENT` says: for repair. Its snapshot is taken to end where its edits
+    /// begin, if it has all of its parts.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub(crate) async fn read_number(
+        env: &E,
+        dir: &Path,
+        identity: Identity,
+        number: u64,
+    ) -> Result<Loaded> {
+        let path = path(dir, number);
+        let mut walk = Walk::open(env, path.clone(), Magic::Manifest, identity).await?;
+        let (mut extent, mut is_complete) = (FIRST_FRAME, false);
+        while let Some(Piece::Frame { offset, head, payload }) = walk.next().await? {
+            if head.kind != FrameKind::Snapshot {
+                break;
+            }
+            extent = offset + head.padded();
+            // The last part, and no other, says what is flushed.
+            is_complete = file::edit(payload).is_ok_and(|edit| edit.flushed_seq.is_some());
+        }
+        walk.close().await;
+        if !is_complete {
+            return Err(Error::corruption(&path, extent, "its snapshot is not whole"));
+        }
+        file::read_named(env, dir, identity, Header { number, epoch: 0, extent }).await
+    }
+
+    /// Makes `state` what the shard is, durably, in a new manifest; the old ones stay. For repair. Answers the state with
+    /// the number of its manifest reserved, and that number.
+    ///
+    /// # Errors
+    /// `Io`; either manifest is in use then.
+    pub(crate) async fn replace_all(
+        env: &E,
+        dir: &Path,
+        identity: Identity,
+        state: State,
+    ) -> Result<(State, u64)> {
         let names = list(env, dir).await?;
+        let (file, state) = Self::write_new(env, dir, identity, state, &names).await?;
+        let number = file.number();
+        file.close().await?;
+        Ok((state, number))
+    }
+
+    async fn write_new(
+        env: &E,
+        dir: &Path,
+        identity: Identity,
+        mut state: State,
+        names: &[FileName],
+    ) -> Result<(ManifestFile<E>, State)> {
         // A crash may have left a manifest that nothing names: its number was taken, and not recorded.
         let taken = names.iter().filter_map(|name| name.number()).max();
         let number = state.numbers_reserved.max(taken.map_or(0, |number| number + 1));
         state.numbers_reserved = number + 1;
         let file = install(env, dir, identity, number, &state).await.map_err(Failed::into_error)?;
+        Ok((file, state))
+    }
+
+    async fn begin(env: &E, dir: &Path, identity: Identity, state: State) -> Result<Self> {
+        let names = list(env, dir).await?;
+        let (file, state) = Self::write_new(env, dir, identity, state, &names).await?;
         for name in names {
             if let FileName::Manifest(old) = name {
                 remove_old(env, &path(dir, old)).await;

@@ -41,6 +41,7 @@ use std::path::{Path, PathBuf};
 use crate::env::Env;
 use crate::error::{Error, Result};
 
+pub(crate) use file::edit as decode_edit;
 pub(crate) use log::{Loaded, Manifest};
 pub(crate) use numbers::Numbers;
 pub(crate) use state::State;

@@ -7,7 +7,10 @@
 //! Format and magic stay at the end, and under the CRC in this way, in every format to come: an older program can
 //! then tell a newer file from a damaged one.
 
+use std::path::Path;
+
 use crate::coding::{Reader, crc32};
+use crate::error::Error;
 use crate::key::Identity;
 
 /// Length of the footer, in bytes.
@@ -39,6 +42,24 @@ pub enum NotAFooter {
     Damaged(&'static str),
     /// They are whole, and of something else.
     Foreign(String),
+    /// They are whole, and of a later release.
+    Newer {
+        /// Its format.
+        format: u32,
+        /// Ours.
+        reads: u32,
+    },
+}
+
+impl NotAFooter {
+    /// The error of a footer at `offset` of `path`.
+    pub fn into_error(self, path: &Path, offset: u64) -> Error {
+        match self {
+            Self::Damaged(what) => Error::corruption(path, offset, what),
+            Self::Foreign(what) => Error::Foreign { path: path.to_owned(), what },
+            Self::Newer { format, reads } => Error::Newer { path: path.to_owned(), format, reads },
+        }
+    }
 }
 
 impl Footer {
@@ -82,13 +103,24 @@ impl Footer {
             return Err(NotAFooter::Foreign("this is not a table".to_owned()));
         }
         if format != FORMAT {
-            return Err(NotAFooter::Foreign(format!(
-                "a table of format {format}; this program reads format {FORMAT}"
-            )));
+            return Err(NotAFooter::Newer { format, reads: FORMAT });
         }
         let footer = Self::fields(body).ok_or(short)?;
         footer.expect(identity, number)?;
         Ok(footer)
+    }
+
+    /// Whose table a footer says to be the end of, if it is whole: for a file that nothing names.
+    pub fn claims(bytes: &[u8; FOOTER_BYTES]) -> Option<(Identity, u64)> {
+        let body = bytes.get(..FOOTER_BYTES - 16)?;
+        let Self { identity, number, .. } = Self::fields(body)?;
+        // A format that is not ours claims what it wants: `decode` tells of it.
+        match Self::decode(bytes, &identity, number) {
+            Err(NotAFooter::Damaged(_)) => None,
+            Err(NotAFooter::Foreign(_) | NotAFooter::Newer { .. }) | Ok(_) => {
+                Some((identity, number))
+            }
+        }
     }
 
     fn fields(body: &[u8]) -> Option<Self> {

@@ -29,10 +29,12 @@
 #![deny(clippy::indexing_slicing)]
 
 pub mod block;
+pub(crate) mod blocks;
 pub mod builder;
 pub mod cursor;
 pub mod filter;
 pub mod footer;
+pub(crate) mod found;
 pub mod index;
 pub mod meta;
 pub mod reader;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::block::Block;
 use super::filter;
-use super::footer::{FOOTER_BYTES, Footer, NotAFooter};
+use super::footer::{FOOTER_BYTES, Footer};
 use super::index::BlockHandle;
 use super::meta::{ArchivedMeta, MetaBuf, MetaCell};
 use super::stored::{self, Seed};
@@ -45,7 +45,19 @@ impl<E: Env> Table<E> {
     /// `Io`; `Corruption` where the file is not what was written or the manifest says something else; `Foreign`
     /// for a whole table of another directory, shard, number or format.
     pub async fn open(env: &E, dir: &Path, identity: Identity, meta: &TableMeta) -> Result<Self> {
-        let path = path(dir, meta.number);
+        Self::open_path(env, path(dir, meta.number), identity, meta).await
+    }
+
+    /// [`Table::open`] of a file under whatever name.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn open_path(
+        env: &E,
+        path: PathBuf,
+        identity: Identity,
+        meta: &TableMeta,
+    ) -> Result<Self> {
         let file = env
             .open(&path, Open::Read, Lane::Hot)
             .await
@@ -109,6 +121,16 @@ impl<E: Env> Table<E> {
     /// Block `index`, in key order.
     pub fn block(&self, index: usize) -> Option<BlockHandle> {
         self.meta.get().index.handle(index)
+    }
+
+    /// The key at or below which all keys of block `index` lie, and above which all of the next one.
+    pub(crate) fn separator(&self, index: usize) -> Option<&[u8]> {
+        self.meta.get().index.separator(index)
+    }
+
+    /// Memory of the filter's bits, in bytes; 0: there is no filter.
+    pub(crate) fn filter_bytes(&self) -> usize {
+        self.meta.get().filter.bytes()
     }
 
     /// The index of [`Table::find_block`]'s block; `blocks()` if `key` is above all.
@@ -270,12 +292,8 @@ impl<E: Env> Tail<'_, E> {
         let bytes = bytes
             .and_then(|bytes| bytes.first_chunk())
             .ok_or_else(|| self.damage(footer_at, "the footer is missing"))?;
-        let footer = Footer::decode(bytes, &self.identity, self.expected.number).map_err(
-            |why| match why {
-                NotAFooter::Damaged(what) => self.damage(footer_at, what),
-                NotAFooter::Foreign(what) => Error::Foreign { path: self.path.to_owned(), what },
-            },
-        )?;
+        let footer = Footer::decode(bytes, &self.identity, self.expected.number)
+            .map_err(|why| why.into_error(self.path, footer_at))?;
         let len = footer.meta_len as usize;
         if footer.meta_offset.checked_add(len as u64) != Some(footer_at)
             || !footer.meta_offset.is_multiple_of(META_ALIGN as u64)

@@ -7,7 +7,7 @@ use super::{key, open, open_with_report, tiny};
 use crate::batch::Op;
 use crate::cursor::Direction;
 use crate::env::Env;
-use crate::env::sim::{Sim, SimEnv};
+use crate::env::sim::{Fault, Kind, Sim, SimEnv};
 use crate::error::Error;
 use crate::manifest::FileName;
 use crate::options::{Options, SyncPolicy};
@@ -357,4 +357,23 @@ fn the_next_segment_is_the_witness_of_a_full_one() {
         }
         other => panic!("{other:?}"),
     });
+}
+
+/// The first read of a new table is its end, as a reader opens it; the second one its blocks.
+#[test]
+fn verify_tables_reads_what_a_flush_has_written() {
+    for (verify_tables, errors) in [(true, 1), (false, 0)] {
+        let sim = Sim::new(31);
+        sim.run(async |env| {
+            let options = Options { verify_tables, ..tiny(SyncPolicy::Always) };
+            let shard = open(&env, options).await;
+            let fault = Fault::eio().kind(Kind::Read).path(".sst").at(2);
+            let handle = env.faults().add(fault);
+            shard.put_all(&[Op::Put { key: b"k", value: b"v" }]).await.unwrap();
+            shard.flush().await.unwrap();
+            assert_eq!((shard.stats().counters.background_errors, handle.hits()), (errors, errors));
+            assert_eq!(shard.get(b"k").await.unwrap().as_deref(), Some(&b"v"[..]));
+            shard.close().await.unwrap();
+        });
+    }
 }

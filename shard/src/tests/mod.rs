@@ -9,6 +9,7 @@
 //! - `failure`: the Nth operation fails.
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
+//! - `golden`: makes the data directory of this format that later releases must open.
 
 mod allocations;
 mod basics;
@@ -16,6 +17,7 @@ mod crash;
 mod damage;
 pub(crate) mod effort;
 mod failure;
+mod golden;
 mod metamorphic;
 mod model;
 mod policies;

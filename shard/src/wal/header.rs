@@ -75,10 +75,18 @@ impl Header {
         rest
     }
 
+    /// Whose file a header says to be the start of; [`Header::decode`] tells whether that can be believed. For a file
+    /// that nothing names.
+    pub(crate) fn claims(block: &[u8]) -> Option<Identity> {
+        let mut reader = Reader::new(block.get(16..36)?);
+        let directory = u128::from_le_bytes(reader.array()?);
+        Some(Identity { directory, shard: reader.u32()? })
+    }
+
     /// The header in `block`, the first bytes of the file `path`.
     ///
     /// # Errors
-    /// `Corruption` if the block is damaged, `Foreign` if it is whole but of another kind, format, directory or shard.
+    /// `Corruption` if the block is damaged; if it is whole, `Newer`, and `Foreign` of another kind, directory or shard.
     pub(crate) fn decode(
         block: &[u8],
         magic: Magic,
@@ -101,9 +109,7 @@ impl Header {
             return Err(foreign(format!("this is not {}", magic.name())));
         }
         if format != FORMAT {
-            return Err(foreign(format!(
-                "format {format} is unknown, this version reads format {FORMAT}; a newer version of rusty-lsm wrote it"
-            )));
+            return Err(Error::Newer { path: path.to_owned(), format, reads: FORMAT });
         }
         let directory = u128::from_le_bytes(reader.array().ok_or_else(short)?);
         let shard = reader.u32().ok_or_else(short)?;

@@ -54,6 +54,7 @@ pub(crate) mod frame;
 pub(crate) mod header;
 pub(crate) mod reader;
 pub(crate) mod segment;
+pub(crate) mod walk;
 pub(crate) mod window;
 
 #[cfg(test)]
@@ -84,8 +85,7 @@ const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(ALIGN));
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 
 /// How every report of damage ends.
-pub(crate) const REMEDY: &str =
-    "restore a backup, or let `rusty-lsm repair` cut the file there after making a copy";
+pub(crate) const REMEDY: &str = "restore a backup, or run `rusty-lsm repair` on the data directory, which keeps what it takes out";
 
 fn file_name(number: u64) -> String {
     format!("{number:06}.wal")

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::super::OVERLAP_TABLES_MAX;
-use super::super::job;
-use super::super::job::Job;
 use super::super::plan::Plan;
+use super::super::verify::check_output;
 use super::world::{IDENTITY, World};
 use crate::env::Env;
 use crate::env::sim::{Crash, Fault, Kind, Sim, SimEnv};
@@ -330,31 +329,15 @@ fn verify_finds_an_output_that_does_not_read_back() {
         world.flush(&memtable).await.unwrap();
         let meta = world.version.levels[0][0].meta.clone();
         env.flip(world.dir.join(format!("{:06}.sst", meta.number)), 700, 1);
-        let pace = world.pace();
-        let plan = Plan {
-            level: 0,
-            target: 1,
-            inputs: Vec::new(),
-            trivial: false,
-            reason: super::super::plan::Reason::L0Full,
-            smallest: Vec::new(),
-            largest: Vec::new(),
-            limit_overlap: true,
-        };
-        let mut job = Job {
-            site: world.site(),
-            version: &world.version,
-            plan: &plan,
-            pace: &pace,
-            verify: false,
-        };
+        let (site, pace) = (world.site(), world.pace());
         // The block is not read.
-        job::check_output(&job, &meta).await.unwrap();
-        job.verify = true;
-        let error = job::check_output(&job, &meta).await.unwrap_err();
+        check_output(&site, &pace, &meta, false).await.unwrap();
+        let error = check_output(&site, &pace, &meta, true).await.unwrap_err();
         assert!(matches!(error, Error::Corruption { .. }), "{error}");
+        env.flip(world.dir.join(format!("{:06}.sst", meta.number)), 700, 1);
+        check_output(&site, &pace, &meta, true).await.unwrap();
         let wrong = crate::manifest::edit::TableMeta { entries: meta.entries + 1, ..meta };
-        let error = job::check_output(&job, &wrong).await.unwrap_err();
+        let error = check_output(&site, &pace, &wrong, true).await.unwrap_err();
         assert!(matches!(error, Error::Corruption { .. }), "{error}");
         assert_eq!(env.open_files(), 1, "only the one in the version");
     });

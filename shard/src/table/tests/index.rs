@@ -152,7 +152,7 @@ fn a_footer_of_something_else_is_foreign() {
     let crc = crate::coding::crc32(&[], &[&later[..48], &later[52..]]);
     later[48..52].copy_from_slice(&crc.to_le_bytes());
     match Footer::decode(&later, &IDENTITY, 7) {
-        Err(NotAFooter::Foreign(what)) => assert!(what.contains("format 2"), "{what}"),
+        Err(NotAFooter::Newer { format: 2, reads: 1 }) => {}
         other => panic!("{other:?}"),
     }
 }
