@@ -86,14 +86,13 @@ async fn write(env: &SimEnv, shard: &Shard<SimEnv>, known: &Known, faults: &Faul
         let ops = [op];
         known.begun.set(known.begun.get().max(n));
         let mut put = pin!(shard.put_all(&ops));
-        let answer = match within(env, put.as_mut()).await {
-            Some(answer) => answer,
-            None => {
-                // Only for space may a write wait without an end, and it goes on when the space is back.
-                assert!(shard.failure().is_none() && !faults.is_empty(), "a write hangs");
-                faults.clear();
-                within(env, put.as_mut()).await.expect("space is back, and a write still hangs")
-            }
+        let answer = if let Some(answer) = within(env, put.as_mut()).await {
+            answer
+        } else {
+            // Only for space may a write wait without an end, and it goes on when the space is back.
+            assert!(shard.failure().is_none() && !faults.is_empty(), "a write hangs");
+            faults.clear();
+            within(env, put.as_mut()).await.expect("space is back, and a write still hangs")
         };
         match answer {
             Ok(_) => known.acknowledged.set(n),

@@ -1,7 +1,6 @@
 //! Metamorphic: one list of operations, run under configurations that must not change an answer: one, two and four
 //! shards, block size, filter, compression, cache, merge strategy, forced flushes, memtable size, sync policy, and restarts.
 //! Every get, every count and every full scan on the way is compared with the plainest of them.
-#![expect(clippy::disallowed_types, reason = "the strategies of proptest share by Arc")]
 
 use std::path::PathBuf;
 

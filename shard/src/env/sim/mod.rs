@@ -84,9 +84,11 @@ struct World {
     generation: u64,
 }
 
+type Watch = dyn Fn(&SimEnv, Kind);
+
 /// Called at the moments of [`SimEnv::watch`].
 #[derive(Clone, Default)]
-struct Watcher(Option<Rc<dyn Fn(&SimEnv, Kind)>>);
+struct Watcher(Option<Rc<Watch>>);
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
