@@ -84,11 +84,11 @@ struct World {
     generation: u64,
 }
 
+type Watch = dyn Fn(&SimEnv, Kind);
+
 /// Called at the moments of [`SimEnv::watch`].
 #[derive(Clone, Default)]
 struct Watcher(Option<Rc<Watch>>);
-
-type Watch = dyn Fn(&SimEnv, Kind);
 
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
