@@ -147,7 +147,11 @@ impl Shared {
 }
 
 fn stalls(counters: &shard::stats::CounterValues) -> u64 {
-    counters.stalls_commit + counters.stalls_memtable + counters.stalls_l0 + counters.stalls_sync
+    counters.stalls_commit
+        + counters.stalls_memtable
+        + counters.stalls_l0
+        + counters.stalls_sync
+        + counters.stalls_slowed
 }
 
 fn stats_facts(core: &CoreStats) -> StatsFacts {

@@ -18,6 +18,8 @@ pub enum Wait {
     Memtables,
     /// L0 has so many tables that reads would suffer.
     L0,
+    /// The background is behind: writes come no faster than it goes, in proportion to the backlog.
+    Slowed,
 }
 
 /// Why a write is not taken now.
@@ -59,6 +61,8 @@ pub struct Situation {
     pub l0_tables: usize,
     /// How many of them make writes wait.
     pub l0_stop_tables: usize,
+    /// Slowed in proportion to a backlog, and the allowance is used up.
+    pub slowed: bool,
     /// The write holds no new value.
     pub deletes_only: bool,
 }
@@ -104,6 +108,9 @@ pub fn climb(at: &Situation) -> Option<Rung> {
     if at.l0_tables >= at.l0_stop_tables {
         return Some(Rung::Wait(Wait::L0));
     }
+    if at.slowed {
+        return Some(Rung::Wait(Wait::Slowed));
+    }
     None
 }
 
@@ -126,6 +133,7 @@ mod tests {
             sealed_max: 2,
             l0_tables: 0,
             l0_stop_tables: 24,
+            slowed: false,
             deletes_only: false,
         }
     }
@@ -142,6 +150,7 @@ mod tests {
             (Situation { sync_late: true, ..calm() }, Rung::Wait(Wait::SyncLate)),
             (Situation { memtable_full: true, sealed: 2, ..calm() }, Rung::Wait(Wait::Memtables)),
             (Situation { l0_tables: 24, ..calm() }, Rung::Wait(Wait::L0)),
+            (Situation { slowed: true, ..calm() }, Rung::Wait(Wait::Slowed)),
         ];
         for (situation, rung) in cases {
             assert_eq!(climb(&situation), Some(rung), "{situation:?}");

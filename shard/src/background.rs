@@ -50,6 +50,7 @@ impl<E: Env> Shard<E> {
     pub(crate) fn start_background(&self) {
         self.start_task(Queue::Flush, self.clone().flush_loop());
         self.start_task(Queue::Compaction, self.clone().compact_loop());
+        self.start_task(Queue::Commit, self.clone().let_in_loop());
     }
 
     /// Sleeps, but no longer than it takes to notice that the shard is closing.
@@ -112,6 +113,7 @@ impl<E: Env> Shard<E> {
         }
         // A flush is never ended early: it gives memory back.
         let pace = Pace::new(&inner.env, Abort::default());
+        let began = self.env().now();
         let numbers = async || self.next_number().await;
         let metas = flush::build(&self.site(0), Rc::clone(memtable), &pace, &numbers).await?;
         let flushed_seq = memtable.last_seq();
@@ -124,6 +126,7 @@ impl<E: Env> Shard<E> {
             ..VersionEdit::default()
         };
         self.install(&edit, View::flushed_into).await?;
+        inner.pressure.flushed(memtable.bytes() as u64, self.env().now().saturating_sub(began));
         inner.progress.flushed.set(flushed_seq);
         if let Some(first) = wal_first_live {
             let dropped = inner.log.borrow_mut().drop_below(first);
@@ -238,6 +241,7 @@ impl<E: Env> Shard<E> {
             let Some(plan) = plan else {
                 drop(pass);
                 self.inner.background.compaction_wanted.wait().await;
+                self.inner.pressure.compaction_idle(self.env().now());
                 continue;
             };
             pointers.advance(&plan);
@@ -282,6 +286,7 @@ impl<E: Env> Shard<E> {
                 unreachable!("the plan was made on this version")
             };
             self.install(&edit, View::with_version).await?;
+            inner.pressure.compacted(plan, &version, self.env().now());
             add(&inner.counters.trivial_moves, 1);
             return Ok(());
         }
@@ -295,6 +300,7 @@ impl<E: Env> Shard<E> {
         };
         let done = job::run(&job, &async || self.next_number().await).await?;
         self.install(&done.edit, View::with_version).await?;
+        inner.pressure.compacted(plan, &version, self.env().now());
         add(&inner.counters.compactions, 1);
         add(&inner.counters.compaction_read_bytes, done.stats.bytes_read);
         add(&inner.counters.compaction_written_bytes, done.stats.bytes_written);
@@ -399,6 +405,7 @@ impl<E: Env> Shard<E> {
             &inner.spare_wanted,
             &inner.background.flush_wanted,
             &inner.background.compaction_wanted,
+            &inner.pressure.wanted,
             &inner.admission,
             &inner.progress.moved,
         ] {

@@ -495,7 +495,7 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Once a second while the shard is open: due syncs, free space, idle compaction.
+    /// Once a second while the shard is open: due syncs, free space, idle compaction, files that a reader held.
     async fn tick(self) {
         while !self.inner.closing.get() {
             self.nap(SYNC_INTERVAL).await;
@@ -503,6 +503,9 @@ impl<E: Env> Shard<E> {
             self.look_at_sync();
             self.look_at_free_space().await;
             self.inner.background.compaction_wanted.signal();
+            if !self.inner.obsolete.borrow().is_empty() {
+                self.collect_garbage().await;
+            }
         }
         self.task_ended();
     }

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! - A file gets here only after the edit that forgot it is durable (R28).
-//! - A table is deleted when this list holds its last reference: no version, view or cursor has it.
+//! - A table is deleted when this list holds its last reference: no version, view or cursor has it. Looked at after each
+//!   flush and compaction, and each second while something waits: a reader may have held it at the time.
 //! - A file that cannot be deleted stays on the list and is tried again; recovery removes what was left behind.
 
 use std::path::PathBuf;
@@ -27,6 +28,11 @@ impl<E: Env> Default for Obsolete<E> {
 }
 
 impl<E: Env> Obsolete<E> {
+    /// Nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tables.is_empty() && self.files.is_empty()
+    }
+
     pub(crate) fn add_table(&mut self, table: Rc<Table<E>>) {
         self.tables.push(table);
     }

@@ -2,7 +2,7 @@
 //!
 //! # Modules, in the order of the data's way
 //! - Shapes: [`key`], [`batch`], [`coding`], [`cursor`], [`options`], [`limits`], [`error`], `event`.
-//! - [`shard`]: the state. [`admission`], `write`, `commit`: in. [`read`], [`scan`], `view`: out.
+//! - [`shard`]: the state. [`admission`], `backlog`, `throttle`, `write`, `commit`: in. [`read`], [`scan`], `view`: out.
 //! - `wal`, [`memtable`], [`table`], `cache`, `manifest`: what it is made of.
 //! - `flush`, `compaction`, [`merge`], `level`, `background`, `gc`: what goes on behind it.
 //! - [`recovery`]: how it begins. [`stats`]: what it tells.
@@ -31,6 +31,7 @@ pub mod stats;
 pub mod table;
 
 mod background;
+mod backlog;
 mod cache;
 mod commit;
 mod compaction;
@@ -39,6 +40,7 @@ mod flush;
 mod gc;
 mod level;
 mod manifest;
+mod throttle;
 mod view;
 mod wal;
 mod write;

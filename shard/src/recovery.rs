@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::backlog::Pressure;
 use crate::cache::BlockCache;
 use crate::commit::{Gather, Log, LogSync, Spare};
 use crate::compaction::outputs::Site;
@@ -216,6 +217,7 @@ impl<E: Env> Inspected<E> {
                 clean_end: Cell::new(None),
                 background: Background::default(),
                 admission: Event::new(),
+                pressure: Pressure::new(),
                 erasing: Cell::new(false),
                 closing: Cell::new(false),
                 sync_late: Cell::new(false),
@@ -233,6 +235,7 @@ impl<E: Env> Inspected<E> {
         report.orphans_removed = shard.remove_orphans().await?;
         shard.start_log(segment);
         shard.start_background();
+        shard.look_at_backlog();
         if shard.inner.log.borrow().live_segments() > RECOVERED_SEGMENTS_MAX {
             // Every start begins a segment: without this a server that is restarted again and again would replay more
             // each time, and fill the disk.

@@ -13,6 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use crate::backlog::Pressure;
 use crate::cache::BlockCache;
 use crate::commit::{Gather, Log, LogSync, Spare};
 use crate::env::Env;
@@ -90,6 +91,8 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) background: Background,
     /// Something that writes wait for may have changed.
     pub(crate) admission: Event,
+    /// Slows writes while the background is behind.
+    pub(crate) pressure: Pressure,
     pub(crate) erasing: Cell<bool>,
     pub(crate) closing: Cell<bool>,
     pub(crate) sync_late: Cell<bool>,
@@ -115,6 +118,7 @@ impl<E: Env> Shard<E> {
     pub(crate) fn publish(&self, view: View<E>) {
         let old = self.inner.view.replace(Rc::new(view));
         drop(old);
+        self.look_at_backlog();
         self.inner.admission.signal();
     }
 

@@ -84,6 +84,8 @@ counters! {
     stalls_l0,
     /// Writes that had to wait for a late sync.
     stalls_sync,
+    /// Writes that had to wait because the background was behind and they came faster than it went.
+    stalls_slowed,
     /// Nanoseconds in which at least one write waited.
     stalled_ns,
     /// Writes refused because the disk was full.

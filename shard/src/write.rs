@@ -46,6 +46,7 @@ impl<E: Env> Shard<E> {
         }
         inner.progress.last.set(seq);
         let full = view.active.bytes() >= inner.options.memtable_bytes;
+        inner.pressure.charge(added_bytes);
         drop((view, gather));
         if full {
             self.seal_if_allowed();
@@ -125,6 +126,7 @@ impl<E: Env> Shard<E> {
             sealed_max: inner.options.sealed_memtables_max,
             l0_tables: view.version.levels[0].len(),
             l0_stop_tables: inner.options.thresholds.l0_stop_tables,
+            slowed: self.is_slowed(&view),
             deletes_only,
         }
     }
@@ -154,6 +156,10 @@ impl<E: Env> Shard<E> {
                     Wait::SyncLate => add(&counters.stalls_sync, 1),
                     Wait::Memtables => add(&counters.stalls_memtable, 1),
                     Wait::L0 => add(&counters.stalls_l0, 1),
+                    Wait::Slowed => {
+                        add(&counters.stalls_slowed, 1);
+                        self.inner.pressure.wanted.signal();
+                    }
                 }
                 Refusal::Wait(wait)
             }

@@ -8,8 +8,9 @@
 //! the level below, the old deepest level then has a small target, and its tables follow by trivial moves.
 //!
 //! # Order of picks
-//! 1. L0, once it has `l0_compact_tables`: each of its tables costs every reader a look. Unless L1 is so overfull
-//!    ([`L1_FIRST`]) that merging into it costs more than first making it smaller, and writes are not slowed yet.
+//! 1. L0, once it has `l0_compact_tables`: each of its tables costs every reader a look. Unless L1 is above its target
+//!    and large against L0 ([`L1_OVER_L0`]): a merge rewrites all of it for the little that comes from above, so it is
+//!    made smaller first, however urgent L0 is. Going on with L0 made L1 larger with each merge, and each merge longer.
 //! 2. The level with the highest score: bytes that are not already on their way, against the target.
 //! 3. When idle: tables rich in tombstones, downwards, or rewritten where nothing lies below them.
 
@@ -27,8 +28,9 @@ use crate::options::CompactionThresholds;
 type PerMille = u64;
 const FULL: PerMille = 1000;
 
-/// L1 goes before L0 at this score: an L0 merge then rewrites four times the bytes it should.
-const L1_FIRST: PerMille = 4000;
+/// An overfull L1 of more than this many times the bytes of L0 goes first: a byte from L0 then costs at most three
+/// written into L1, and L1 may grow in proportion when writes come faster than it can be taken down.
+const L1_OVER_L0: u64 = 2;
 
 /// L0 tables are merged among themselves first when L1 is more than this many times their size there.
 const L0_SMALL: u64 = 10;
@@ -43,9 +45,9 @@ const TOMBSTONE_WEIGHT: u64 = 4;
 /// The compaction that is due first; `None` when the tree is in shape.
 pub(crate) fn pick<H>(version: &Version<H>, situation: &Situation<'_>) -> Option<Plan> {
     let scores = scores(version, situation);
-    let l0_urgent = version.levels[0].len() >= situation.thresholds.l0_slow_tables;
     let mut due: Vec<usize> = (0..LEVELS - 1).filter(|&level| scores[level] >= FULL).collect();
-    let l0_first = l0_urgent || scores[1] < L1_FIRST;
+    let l1_is_large = version.level_bytes(1) > version.level_bytes(0).saturating_mul(L1_OVER_L0);
+    let l0_first = scores[1] < FULL || !l1_is_large;
     due.sort_by_key(|&level| (Reverse(level == 0 && l0_first), Reverse(scores[level]), level));
     due.into_iter()
         .find_map(|level| match level {
@@ -133,15 +135,18 @@ fn into_l1<H>(version: &Version<H>, situation: &Situation<'_>, reason: Reason) -
         }
         whole = wider;
     }
+    let below = |range: Range<'_>| bytes_of(version.overlapping(1, range.smallest, range.largest));
+    // What the oldest table costs below must be paid anyway: it is no reason to take others another time.
+    let due_below = below(Range::of(seed));
     let (mut taken, mut left): (Vec<&TableMeta>, Vec<&TableMeta>) = (Vec::new(), Vec::new());
     let mut siblings = 0;
     for meta in version.levels[0].iter().map(|table| &table.meta).rev() {
         let range = Range::of(meta);
         let fits = || {
             let all = hull(taken.iter().copied().chain([meta])).unwrap_or(range);
-            let below: u64 = bytes_of(version.overlapping(1, all.smallest, all.largest));
+            let more_below = below(all).saturating_sub(due_below);
             let bytes: u64 = taken.iter().map(|meta| meta.bytes).sum();
-            taken.is_empty() || bytes + meta.bytes + below <= situation.input_bytes_max()
+            taken.is_empty() || bytes + meta.bytes + more_below <= situation.input_bytes_max()
         };
         siblings += usize::from(range.meets(&whole));
         let stays_above = left.iter().any(|older| Range::of(older).meets(&range));

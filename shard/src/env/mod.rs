@@ -109,6 +109,8 @@ pub trait Env: Clone + 'static {
     async fn pause(&self);
     /// Starts a long-lived task on this core. Tasks end by themselves; there is no cancellation.
     fn spawn(&self, queue: Queue, task: impl Future<Output = ()> + 'static);
+    /// How much of a busy core a background queue gets, of 1000 (less is more patient). An idle core is theirs anyway.
+    fn set_shares(&self, queue: Queue, shares: usize);
     /// Drops something large where no client waits for it (a plain thread in the real world).
     fn dispose(&self, garbage: Box<dyn Send>);
 }

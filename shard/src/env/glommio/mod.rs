@@ -113,11 +113,6 @@ impl GlommioEnv {
         &self.world.ring
     }
 
-    /// Sets the shares (1 to 1000) of a background queue, against [`CORE_SHARES`] of the core's loop.
-    pub fn set_shares(&self, queue: Queue, shares: usize) {
-        self.world.pace.set_shares(queue, shares);
-    }
-
     /// Counters that another thread may watch.
     pub fn heartbeat(&self) -> Arc<Heartbeat> {
         Arc::clone(&self.world.heartbeat)
@@ -277,6 +272,10 @@ impl Env for GlommioEnv {
             }
         };
         spawned.expect("the queues live as long as the executor").detach();
+    }
+
+    fn set_shares(&self, queue: Queue, shares: usize) {
+        self.world.pace.set_shares(queue, shares);
     }
 
     fn dispose(&self, garbage: Box<dyn Send>) {

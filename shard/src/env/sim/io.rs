@@ -209,6 +209,8 @@ impl Env for SimEnv {
         self.world.executor.spawn(queue, task);
     }
 
+    fn set_shares(&self, _: Queue, _: usize) {}
+
     fn dispose(&self, garbage: Box<dyn Send>) {
         drop(garbage);
     }
