@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::time::Instant;
 
-use crate::config::{FlushDb, HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan};
+use crate::config::{FlushDb, HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show_size};
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards};
 use crate::preflight::{self, Machine};
@@ -130,6 +130,12 @@ impl Prepared {
         );
         let _ = writeln!(out, "  sync    {sync}");
         let _ = writeln!(out, "  memory  {}", self.plan);
+        let reserve = shard::space::reserve_bytes(&self.config.shard_options(&self.plan));
+        let _ = writeln!(
+            out,
+            "  disk    {} kept free: with less, writes are refused until there is more",
+            show_size(reserve >> 20 << 20)
+        );
         let _ = write!(
             out,
             "  clients {} at most, {} open files",

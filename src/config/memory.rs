@@ -271,6 +271,7 @@ impl LsmConfig {
             wal_segment_bytes: self.wal_segment_size,
             wal_bytes_max: self.wal_capacity,
             value_bytes_max: size(plan.value_bytes_max),
+            shards_beside: plan.shards - 1,
             table: TableOptions {
                 block_bytes: size(self.block_size),
                 compression: self.compression,

@@ -5,11 +5,13 @@
 //! - `crash`: a small workload, crashed after every operation of the disk, recovered, checked; and crashed again inside
 //!   the recovery.
 //! - `failure`: the Nth operation fails.
+//! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 
 mod basics;
 mod crash;
 mod failure;
 mod model;
+mod space;
 
 use std::path::Path;
 
