@@ -5,7 +5,7 @@ import threading
 import time
 
 from .oracle import VALUE_LENGTHS
-from .resp import Connection, Silence, Violation, encode
+from .resp import WAITS_MAX, Connection, ReplyError, Silence, Violation, encode
 
 DEPTH_MAX = 16
 PAUSE_AFTER_REFUSAL_S = 0.01
@@ -16,11 +16,22 @@ def no_error_is_allowed(_text):
 
 
 class Load:
-    """`refusal` as in Client.noted. `silence_is_allowed`: a client that gets no reply just ends."""
+    """`refusal` as in Client.noted; `read_refusal`: whether an error of a read is allowed. `silence_is_allowed`: a client that gets no reply just ends."""
 
-    def __init__(self, port, clients, rng, refusal=no_error_is_allowed, lengths=VALUE_LENGTHS, large=0.004, silence_is_allowed=False):
-        self.port, self.clients, self.refusal = port, clients, refusal
-        self.lengths, self.large, self.silence_is_allowed = lengths, large, silence_is_allowed
+    def __init__(
+        self,
+        port,
+        clients,
+        rng,
+        refusal=no_error_is_allowed,
+        read_refusal=no_error_is_allowed,
+        lengths=VALUE_LENGTHS,
+        large=0.004,
+        silence_is_allowed=False,
+        waits=WAITS_MAX,
+    ):
+        self.port, self.clients, self.refusal, self.read_refusal = port, clients, refusal, read_refusal
+        self.lengths, self.large, self.silence_is_allowed, self.waits = lengths, large, silence_is_allowed, waits
         self.stopped = threading.Event()
         self.idle = threading.Event()  # set: nobody sends
         self.refused = self.reads = self.deletes_acked = 0
@@ -31,7 +42,7 @@ class Load:
 
     def run(self, client, seed):
         try:
-            with Connection(self.port) as connection:
+            with Connection(self.port, self.waits) as connection:
                 self.write(client, connection, random.Random(seed))
         except OSError:
             pass  # killed
@@ -64,7 +75,8 @@ class Load:
             for owner, what, _ in batch:
                 reply = connection.reply()
                 if owner is not None:
-                    owner.saw(what, reply)
+                    if not isinstance(reply, ReplyError) or not self.read_refusal(str(reply)):
+                        owner.saw(what, reply)
                     self.reads += 1
                     continue
                 client.noted(what, reply, self.refusal)

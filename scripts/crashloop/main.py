@@ -10,12 +10,15 @@ import tempfile
 import time
 
 from . import oracle
+from .enospc import Enospc
 from .kill import Kill
 from .power import Power
+from .scarce import Fds, Mem, Pause
+from .sick import Eio, Slow
 from .resp import Silence, Skip, Trouble, Violation
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-MODES = [Kill, Power]
+MODES = [Kill, Power, Enospc, Eio, Slow, Fds, Mem, Pause]
 FOUND, COULD_NOT, SKIPPED = 1, 2, 77
 
 

@@ -1,5 +1,6 @@
 """What all modes share: a directory, a server in it, clients and their oracle, and what is kept when something is found."""
 
+import contextlib
 import json
 import os
 import random
@@ -101,7 +102,8 @@ class Mode:
         if self.server is not None and os.path.isdir(self.server.data_dir):
             kept = os.path.join(self.home, "found")
             if not os.path.exists(kept):
-                shutil.copytree(self.server.data_dir, kept, ignore_dangling_symlinks=True)
+                with contextlib.suppress(OSError, shutil.Error):  # files vanish beside it, or cannot be read
+                    shutil.copytree(self.server.data_dir, kept, ignore_dangling_symlinks=True)
 
     def close(self):
         """Ends what runs. The caller removes `home`."""

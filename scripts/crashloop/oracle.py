@@ -78,6 +78,7 @@ class Client:
         self.log = []  # the Commands of this round, in order
         self.seen = {}  # key -> (latest version that anyone read this round, when)
         self.commands = 0
+        self.unsure = False  # a write of this round was answered by an error
         self.error, self.error_at = None, None
 
     def one_shard(self):
@@ -105,8 +106,10 @@ class Client:
         """Takes a reply. `refusal` tells from an error's text whether nothing was changed; None: no such error is allowed."""
         command.at = time.monotonic()
         if not isinstance(reply, ReplyError):
-            command.state = ACKED
+            # "None of them was there", told by a shard that takes no writes any more, has changed nothing.
+            command.state = REFUSED if self.unsure and command.is_delete and reply == 0 else ACKED
             return
+        self.unsure = True
         definite = refusal(str(reply))
         if definite is None:
             raise Violation("client %d: error reply: %s" % (self.number, reply))
@@ -196,7 +199,7 @@ class Client:
     def settle(self, found):
         """What was verified is the base of the next round."""
         self.base = dict(found)
-        self.log, self.seen = [], {}
+        self.log, self.seen, self.unsure = [], {}, False
 
     def evidence(self):
         log = [(command.changes, command.state, command.at) for command in self.log]

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 
-from .resp import Connection, Silence, Trouble, Violation
+from .resp import ADDRESS, Connection, Silence, Trouble, Violation
 
 POLL_S = 0.005
 READY_POLLS = 12_000
@@ -21,7 +21,7 @@ def free_port(ports):
         port = random.randrange(*ports)
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((ADDRESS, port))
                 return port
             except OSError:
                 continue
@@ -40,12 +40,12 @@ class Server:
     def words(self, options):
         if self.redis:
             os.makedirs(self.data_dir, mode=0o700, exist_ok=True)
-            return ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", self.data_dir, "--save", "", "--appendonly", "yes"] + [
+            return ["--port", str(self.port), "--bind", ADDRESS, "--dir", self.data_dir, "--save", "", "--appendonly", "yes"] + [
                 "--appendfsync",
                 # While a sync runs, Redis in `everysec` puts off its write too: kill -9 then loses what it acknowledged.
                 options["sync"].replace("everysec", "always"),
             ]
-        words = ["start", "--port", str(self.port), "--data-dir", self.data_dir, "--sync", options["sync"]]
+        words = ["start", "--port", str(self.port), "--bind", ADDRESS, "--data-dir", self.data_dir, "--sync", options["sync"]]
         words += ["--shards", str(options["shards"]), "--memtable-size", options["memtable"]]
         for setting in options.get("set", ()):
             words += ["--set", setting]
