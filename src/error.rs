@@ -114,7 +114,8 @@ mod tests {
     #[test]
     fn errors_of_a_shard_become_replies() {
         use shard::error::Error;
-        let full = Error::DiskFull { dir: "d".into(), free_bytes: 1, reserve_bytes: 2 };
+        let full =
+            Error::DiskFull { dir: "d".into(), free_bytes: 1, reserve_bytes: 2, refused: None };
         assert!(reply_text(&full).starts_with("MISCONF disk full: d has 1 bytes free"));
         assert_eq!(reply_text(&Error::Closing), "ERR the server is shutting down");
         assert!(

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::time::Instant;
 
-use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan};
+use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show_size};
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
 use crate::live::Live;
@@ -136,6 +136,12 @@ impl Prepared {
         );
         let _ = writeln!(out, "  sync    {sync}");
         let _ = writeln!(out, "  memory  {}", self.plan);
+        let reserve = shard::space::reserve_bytes(&self.config.shard_options(&self.plan));
+        let _ = writeln!(
+            out,
+            "  disk    {} kept free: with less, writes are refused until there is more",
+            show_size(reserve >> 20 << 20)
+        );
         let _ = write!(
             out,
             "  clients {} at most, {} open files",

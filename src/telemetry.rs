@@ -172,6 +172,7 @@ impl Shared {
             stall_us: counters.stalled_ns / 1000,
             read_only_shards: cores.iter().filter(|core| core.shard.read_only.is_some()).count()
                 as u64,
+            disk_full_shards: cores.iter().filter(|core| core.shard.disk_full).count() as u64,
             watchdog_interrupts: watch
                 .map_or(0, |watch| watch.interrupts.load(std::sync::atomic::Ordering::Relaxed)),
             ..info::Lsm::default()
@@ -223,6 +224,7 @@ fn shard_facts(core: &CoreStats) -> info::Shard {
         bytes: shard.level_bytes.iter().sum(),
         connections: core.net.connections,
         commands: core.net.commands + core.net.commands_from_mesh,
+        disk_full: shard.disk_full,
         read_only: shard.read_only.clone().unwrap_or_default(),
     }
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 pub enum Wait {
     /// The shard is being erased (FLUSHALL); everything waits for that.
     Erasing,
-    /// The next WAL frame is full and the one before it is still being written.
+    /// The next WAL frame is full and the one before it is still being written, or its segment is still being made.
     Commit,
     /// Under `everysec`: the last sync is late; going on would widen the window of loss.
     SyncLate,
@@ -41,6 +41,8 @@ pub struct Situation {
     pub read_only: bool,
     /// Less free space than the reserve.
     pub disk_full: bool,
+    /// Not even the reserve is there: what needs a new file waits for others to free space.
+    pub out_of_space: bool,
     /// An erase is under way.
     pub erasing: bool,
     /// Bytes in the frame that gathers.
@@ -49,6 +51,9 @@ pub struct Situation {
     pub added_bytes: usize,
     /// The most that a frame of several writes may hold.
     pub gather_bytes_max: usize,
+    /// Neither the segment being written nor a spare has room for that frame. What is taken must never wait for a segment
+    /// that a full disk refuses: nobody could answer it.
+    pub log_full: bool,
     /// The last sync of `everysec` is overdue.
     pub sync_late: bool,
     /// The memtable is due to be sealed.
@@ -57,6 +62,8 @@ pub struct Situation {
     pub sealed: usize,
     /// The most of them.
     pub sealed_max: usize,
+    /// Deletes have taken what memory they may while nothing can be flushed.
+    pub deletes_spent: bool,
     /// Tables in L0.
     pub l0_tables: usize,
     /// How many of them make writes wait.
@@ -74,7 +81,7 @@ pub enum Rung {
     Closing,
     /// The log failed: not before a restart.
     ReadOnly,
-    /// No space for new values.
+    /// No space for new values; or, for deletes, nothing that they would wait for can go on.
     DiskFull,
     /// Later.
     Wait(Wait),
@@ -99,8 +106,15 @@ pub fn climb(at: &Situation) -> Option<Rung> {
     if at.gathered_bytes > 0 && at.gathered_bytes + at.added_bytes > at.gather_bytes_max {
         return Some(Rung::Wait(Wait::Commit));
     }
+    if at.log_full {
+        return Some(if at.out_of_space { Rung::DiskFull } else { Rung::Wait(Wait::Commit) });
+    }
     if at.sync_late {
         return Some(Rung::Wait(Wait::SyncLate));
+    }
+    if at.out_of_space && at.deletes_only {
+        // A background that cannot go on is not waited for.
+        return at.deletes_spent.then_some(Rung::DiskFull);
     }
     if at.memtable_full && at.sealed >= at.sealed_max {
         return Some(Rung::Wait(Wait::Memtables));
@@ -123,14 +137,17 @@ mod tests {
             closing: false,
             read_only: false,
             disk_full: false,
+            out_of_space: false,
             erasing: false,
             gathered_bytes: 0,
             added_bytes: 100,
             gather_bytes_max: 1000,
+            log_full: false,
             sync_late: false,
             memtable_full: false,
             sealed: 0,
             sealed_max: 2,
+            deletes_spent: false,
             l0_tables: 0,
             l0_stop_tables: 24,
             slowed: false,
@@ -147,6 +164,7 @@ mod tests {
             (Situation { disk_full: true, ..calm() }, Rung::DiskFull),
             (Situation { erasing: true, ..calm() }, Rung::Wait(Wait::Erasing)),
             (Situation { gathered_bytes: 901, ..calm() }, Rung::Wait(Wait::Commit)),
+            (Situation { log_full: true, ..calm() }, Rung::Wait(Wait::Commit)),
             (Situation { sync_late: true, ..calm() }, Rung::Wait(Wait::SyncLate)),
             (Situation { memtable_full: true, sealed: 2, ..calm() }, Rung::Wait(Wait::Memtables)),
             (Situation { l0_tables: 24, ..calm() }, Rung::Wait(Wait::L0)),
@@ -167,7 +185,27 @@ mod tests {
     }
 
     #[test]
-    fn a_delete_passes_a_full_disk() {
-        assert_eq!(climb(&Situation { disk_full: true, deletes_only: true, ..calm() }), None);
+    fn a_delete_passes_a_full_disk_unless_it_would_wait_for_space() {
+        let full = Situation { disk_full: true, deletes_only: true, ..calm() };
+        assert_eq!(climb(&full), None);
+        let stuck = Situation { memtable_full: true, sealed: 2, ..full };
+        assert_eq!(climb(&stuck), Some(Rung::Wait(Wait::Memtables)), "the reserve pays its flush");
+        let out = Situation { out_of_space: true, ..full };
+        assert_eq!(climb(&out), None);
+        let background_stands = [
+            Situation { memtable_full: true, sealed: 2, ..out },
+            Situation { l0_tables: 24, ..out },
+            Situation { slowed: true, ..out },
+        ];
+        for passes in background_stands {
+            assert_eq!(climb(&passes), None, "{passes:?}");
+        }
+        for stuck in [Situation { deletes_spent: true, ..out }, Situation { log_full: true, ..out }]
+        {
+            assert_eq!(climb(&stuck), Some(Rung::DiskFull), "{stuck:?}");
+        }
+        // A full frame leaves with the write before it: that needs no file.
+        let full_frame = Situation { gathered_bytes: 901, ..out };
+        assert_eq!(climb(&full_frame), Some(Rung::Wait(Wait::Commit)));
     }
 }

@@ -27,6 +27,9 @@ use crate::view::View;
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
 
+/// The pause after which a job that writes wait for has failed often enough: six times in over three seconds.
+const STUCK_FROM: Duration = Duration::from_millis(3200);
+
 /// The deepest level whose new tables go into the block cache.
 const WARM_LEVEL_MAX: u8 = 1;
 
@@ -94,9 +97,13 @@ impl<E: Env> Shard<E> {
             }
             self.inner.background.flush_failing.set(result.is_err());
             match result {
-                Ok(()) => retry = RETRY_FIRST,
+                Ok(()) => {
+                    retry = RETRY_FIRST;
+                    self.space_taken();
+                }
                 Err(error) => {
                     self.background_error("flush", &error).await;
+                    self.fail_if_stuck(&error, retry, true);
                     self.nap(retry).await;
                     retry = (retry * 2).min(RETRY_MAX);
                 }
@@ -160,7 +167,8 @@ impl<E: Env> Shard<E> {
     }
 
     /// Makes `edit` durable, then visible. Tables are opened (and verified) before the manifest names them.
-    /// On an error nothing has changed in memory; on disk the edit may stand or not, and files are left to recovery (R24).
+    /// On an error nothing has changed in memory; on disk the edit may stand or not, and files are left to recovery (R24),
+    /// unless it certainly does not stand: then the new tables are removed.
     async fn install(
         &self,
         edit: &VersionEdit,
@@ -177,7 +185,12 @@ impl<E: Env> Shard<E> {
                 None => Rc::new(Table::open(&inner.env, &inner.dir, inner.identity, meta).await?),
             });
         }
-        inner.manifest.append(edit).await?;
+        if let Err(error) = inner.manifest.append(edit).await {
+            if inner.manifest.failure().is_none() {
+                self.discard(opened);
+            }
+            return Err(error);
+        }
         // No await from here on.
         let view = self.view();
         let next = match view.version.apply(edit, opened) {
@@ -196,6 +209,17 @@ impl<E: Env> Shard<E> {
         Ok(())
     }
 
+    /// Tables that no manifest names and no view holds are deleted with the obsolete ones.
+    fn discard(&self, tables: Vec<Rc<Table<E>>>) {
+        let view = self.view();
+        let is_live = |table: &Rc<Table<E>>| {
+            view.version.tables().any(|(_, live)| Rc::ptr_eq(&live.handle, table))
+        };
+        for table in tables.into_iter().filter(|table| !is_live(table)) {
+            self.inner.obsolete.borrow_mut().add_table(table);
+        }
+    }
+
     /// Counts and logs a failed job. A manifest that cannot be written any more ends the shard's writes.
     async fn background_error(&self, what: &str, error: &Error) {
         add(&self.inner.counters.background_errors, 1);
@@ -205,7 +229,14 @@ impl<E: Env> Shard<E> {
             self.fail(&error);
         }
         if error.is_no_space() {
-            self.look_at_free_space().await;
+            self.space_refused(error).await;
+        }
+    }
+
+    /// A job that failed again and again, for no lack that may pass, while writes wait for it: they would wait for ever.
+    fn fail_if_stuck(&self, error: &Error, retry: Duration, is_waited_for: bool) {
+        if is_waited_for && retry >= STUCK_FROM && !error.is_passing() {
+            self.fail(error);
         }
     }
 
@@ -254,11 +285,18 @@ impl<E: Env> Shard<E> {
             self.inner.background.running.set(false);
             drop(pass);
             match result {
-                Ok(()) => retry = RETRY_FIRST,
+                Ok(()) => {
+                    retry = RETRY_FIRST;
+                    self.space_taken();
+                }
                 // Told to end: FLUSHALL, or the shard is closing.
                 Err(Error::Closing) => {}
                 Err(error) => {
                     self.background_error("compaction", &error).await;
+                    let thresholds = &self.inner.options.thresholds;
+                    let is_waited_for =
+                        self.view().version.levels[0].len() >= thresholds.l0_stop_tables;
+                    self.fail_if_stuck(&error, retry, is_waited_for);
                     self.nap(retry).await;
                     retry = (retry * 2).min(RETRY_MAX);
                 }
@@ -309,39 +347,6 @@ impl<E: Env> Shard<E> {
         add(&inner.counters.compaction_read_bytes, done.stats.bytes_read);
         add(&inner.counters.compaction_written_bytes, done.stats.bytes_written);
         Ok(())
-    }
-
-    // ---- space ----
-
-    /// Compares the free space with the reserve (R32).
-    pub(crate) async fn look_at_free_space(&self) {
-        let inner = &self.inner;
-        let options = &inner.options;
-        // The largest compaction step, a memtable and a segment: what it takes to give space back.
-        let reserve = 2 * options.table.table_bytes
-            + options.memtable_bytes as u64
-            + options.wal_segment_bytes;
-        let free = match inner.env.free_bytes(&inner.dir).await {
-            Ok(free) => free,
-            Err(error) => {
-                tracing::warn!(%error, "asking for the free space");
-                return;
-            }
-        };
-        let was_full = inner.disk_full.get().is_some();
-        // Resumes at 1.25 times the reserve, so that it does not flutter.
-        let limit = if was_full { reserve + reserve / 4 } else { reserve };
-        let now_full = free < limit;
-        inner.disk_full.set(now_full.then_some((free, reserve)));
-        if was_full != now_full {
-            if now_full {
-                tracing::error!(free, reserve, "disk full: writes are refused until space is back");
-            } else {
-                tracing::info!(free, "space is back: writes are taken again");
-                inner.spare_wanted.signal();
-            }
-            inner.admission.signal();
-        }
     }
 
     // ---- erase and close ----

@@ -24,11 +24,11 @@ use crate::event::Event;
 use crate::key::SeqNo;
 use crate::manifest::edit::{VersionEdit, WalMeta};
 use crate::options::SyncPolicy;
-use crate::shard::{Progress, Shard};
+use crate::shard::Shard;
 use crate::stats::add;
-use crate::wal::Chain;
 use crate::wal::frame::{FrameBuilder, FrameHead, chain_frame, frame_bytes, witness_frame};
 use crate::wal::segment::Segment;
+use crate::wal::{Chain, SEGMENT_OVERHEAD_BYTES};
 
 /// Bytes that may gather while a frame is in flight; then writes wait. One command larger than this still fits alone.
 pub(crate) const GATHER_BYTES_MAX: usize = 4 << 20;
@@ -38,6 +38,10 @@ const FRAME_BYTES_USUAL: usize = 256 << 10;
 
 /// Under `everysec`: how often the log is synced, and how late a sync may be before writes wait for it.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often a sync that is due or late is looked for: what this adds to the window of `everysec`.
+const SYNC_LOOK: Duration = Duration::from_millis(100);
+const SYNC_LOOKS: u32 = 10;
 
 /// Unsynced bytes under the weaker policies that start a sync early, so that the change of a segment, which must wait
 /// for all of the old one, has little left to wait for.
@@ -188,6 +192,7 @@ struct SyncOrder<E: Env> {
 impl<E: Env> Committer<E> {
     pub(crate) fn new(shard: Shard<E>, segment: Segment<E>) -> Self {
         shard.inner.sync.upto.set(segment.next_offset());
+        shard.inner.space.log_room.set(segment.room());
         Self { shard, segment: Rc::new(segment), unsynced_bytes: 0, last_has_no_witness: false }
     }
 
@@ -304,6 +309,7 @@ impl<E: Env> Committer<E> {
         };
         let last_seq = SeqNo(first_seq.0 + ops - 1);
         let bytes = buf.len() as u64;
+        shard.inner.space.log_room.set(self.segment.room() - bytes);
         shard.inner.admission.signal();
         let began = shard.env().now();
         let (result, buf) = self.segment.write(buf).await;
@@ -390,6 +396,7 @@ impl<E: Env> Committer<E> {
             }
         };
         let previous = std::mem::replace(&mut self.segment, Rc::new(segment.segment));
+        shard.inner.space.log_room.set(self.segment.room());
         let last_seq = shard.inner.progress.written.get();
         shard.inner.sync.upto.set(0);
         let chain = Chain { segment: previous.number(), end: previous.next_offset(), last_seq };
@@ -431,28 +438,49 @@ impl<E: Env> Spare<E> {
             Segment::create(&inner.env, &inner.dir, inner.identity, number, bytes, policy).await?;
         let meta = segment.meta();
         let edit = VersionEdit { wal_added: vec![meta], ..VersionEdit::default() };
-        inner.manifest.append(&edit).await?;
+        if let Err(error) = inner.manifest.append(&edit).await {
+            if inner.manifest.failure().is_none() {
+                // Certainly not listed. What cannot be removed now, recovery removes.
+                let _closed = segment.close().await;
+                let _orphan = inner.env.remove(&crate::wal::path(&inner.dir, number)).await;
+            }
+            return Err(error);
+        }
         add(&inner.counters.wal_segments, 1);
         Ok(Self { segment, meta })
     }
 
-    /// As [`Spare::make`], but a full disk is waited out: nothing was promised yet to those who wait for the frame.
+    /// As [`Spare::make`], but a full disk or descriptor table is waited out: nothing was promised yet to those who wait
+    /// for the frame.
     async fn make_when_space(shard: &Shard<E>, needed: u64) -> Result<Self> {
         loop {
             match Self::make(shard, needed).await {
                 // A manifest that has failed for good answers its first error for ever: no space helps it.
                 Err(error)
-                    if error.is_no_space()
+                    if error.is_passing()
                         && !shard.inner.closing.get()
                         && shard.inner.manifest.failure().is_none() =>
                 {
-                    tracing::warn!(%error, "no space for the next write-ahead log segment; writes wait");
-                    shard.look_at_free_space().await;
+                    add(&shard.counters().background_errors, 1);
+                    tracing::warn!(%error, "the next write-ahead log segment cannot be made; writes wait");
+                    if error.is_no_space() {
+                        shard.space_refused(&error).await;
+                    }
                     shard.nap(SYNC_INTERVAL).await;
                 }
-                made => return made,
+                made => {
+                    if made.is_ok() {
+                        shard.space_taken();
+                    }
+                    return made;
+                }
             }
         }
+    }
+
+    /// Bytes that frames have in it, behind the chain.
+    pub(crate) fn room(&self) -> u64 {
+        self.meta.bytes - SEGMENT_OVERHEAD_BYTES
     }
 
     pub(crate) fn into_parts(self) -> (Segment<E>, WalMeta) {
@@ -468,17 +496,24 @@ impl<E: Env> Shard<E> {
             if self.inner.closing.get() || self.inner.failure.borrow().is_some() {
                 break;
             }
-            if self.inner.spare.borrow().is_none() && self.inner.disk_full.get().is_none() {
+            if self.inner.spare.borrow().is_none() {
                 let pass = self.inner.making_segment.enter().await;
                 let made = Spare::make(&self, 0).await;
                 let failed = made.as_ref().err().cloned();
+                let is_broken = failed.as_ref().is_some_and(|error| !error.is_passing());
+                self.inner.space.spare_failed.set(is_broken);
                 if let Ok(spare) = made {
+                    self.space_taken();
                     *self.inner.spare.borrow_mut() = Some(spare);
                 }
                 drop(pass);
+                self.inner.admission.signal();
                 if let Some(error) = failed {
                     add(&self.inner.counters.background_errors, 1);
                     tracing::warn!(%error, "making a spare log segment; trying again in a second");
+                    if error.is_no_space() {
+                        self.space_refused(&error).await;
+                    }
                     self.nap(SYNC_INTERVAL).await;
                 }
                 continue;
@@ -545,10 +580,15 @@ impl<E: Env> Shard<E> {
         self.task_ended();
     }
 
-    /// Under `everysec`, a sync that takes longer than its interval makes writes wait, so that the window of what a
-    /// power cut may take stays bounded (R6).
+    /// Under `everysec`: a sync that is due is ordered also when nobody writes any more, and one that takes longer than its
+    /// interval makes writes wait, so that the window of what a power cut may take stays bounded (R6).
     fn look_at_sync(&self) {
         let sync = &self.inner.sync;
+        if self.policy() == SyncPolicy::EverySecond
+            && self.inner.progress.durable.get() < self.inner.progress.written.get()
+        {
+            self.inner.commit_wanted.signal();
+        }
         let late = sync.busy.get()
             && self.policy() == SyncPolicy::EverySecond
             && self.env().now().saturating_sub(sync.began.get()) > 2 * SYNC_INTERVAL;
@@ -557,23 +597,23 @@ impl<E: Env> Shard<E> {
         }
     }
 
-    /// Once a second while the shard is open: due syncs, the witness of an idle log, free space, idle compaction, files that a
+    /// Due syncs ten times a second; once a second the witness of an idle log, free space, idle compaction, files that a
     /// reader held.
     async fn tick(self) {
         let mut written_before = SeqNo(0);
+        let mut looks = 0;
         while !self.inner.closing.get() {
-            self.nap(SYNC_INTERVAL).await;
-            let Progress { written, durable, .. } = &self.inner.progress;
-            let (written, durable) = (written.get(), durable.get());
+            self.nap(SYNC_LOOK).await;
+            self.look_at_sync();
+            looks = (looks + 1) % SYNC_LOOKS;
+            if looks > 0 {
+                continue;
+            }
+            let written = self.inner.progress.written.get();
             self.inner.sync.idle.set(written == written_before);
             self.inner.quiet.set(written == written_before);
             written_before = written;
-            if self.policy() == SyncPolicy::EverySecond && durable < written {
-                // Whenever the last sync began: what came just after it must not wait for two of these (R6).
-                self.inner.sync.wanted.set(true);
-            }
             self.inner.commit_wanted.signal();
-            self.look_at_sync();
             self.look_at_free_space().await;
             self.inner.background.compaction_wanted.signal();
             if !self.inner.obsolete.borrow().is_empty() {

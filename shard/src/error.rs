@@ -19,6 +19,8 @@ pub enum Error {
         path: PathBuf,
         /// For decisions; see [`Error::is_no_space`].
         kind: io::ErrorKind,
+        /// The system's number, if it gave one.
+        code: Option<i32>,
         /// The system's own words.
         message: String,
     },
@@ -63,9 +65,10 @@ pub enum Error {
         /// The limit, in bytes.
         max: usize,
     },
-    /// A write-ahead log write or sync failed: the outcome of writes in flight is unknown, no more are taken.
+    /// A write or sync of the log or manifest failed, or no flush succeeds: the outcome of writes in flight is unknown, no
+    /// more are taken.
     #[error(
-        "shard {shard} is read-only since its write-ahead log failed ({cause}); restart the server to recover"
+        "shard {shard} is read-only since its disk failed ({cause}); restart the server to recover"
     )]
     ReadOnly {
         /// The shard's number.
@@ -74,7 +77,7 @@ pub enum Error {
         cause: String,
     },
     /// Too little space for new data. Reads and deletes go on; writes resume by themselves.
-    #[error("disk full: {} has {free_bytes} bytes free, the reserve is {reserve_bytes}; free some space, writes resume by themselves", dir.display())]
+    #[error("disk full: {} has {free_bytes} bytes free, the reserve is {reserve_bytes}{}; free some space, writes resume by themselves", dir.display(), but(refused.as_ref()))]
     DiskFull {
         /// The shard's directory.
         dir: PathBuf,
@@ -82,21 +85,39 @@ pub enum Error {
         free_bytes: u64,
         /// What is kept for flushes and compactions.
         reserve_bytes: u64,
+        /// What the disk refused although so much is free: it lacks inodes, or a quota is used up.
+        refused: Option<String>,
     },
     /// The shard is being closed.
     #[error("the shard is closing")]
     Closing,
 }
 
+fn but(refused: Option<&String>) -> String {
+    refused.map_or_else(String::new, |words| format!(", but {words}"))
+}
+
 impl Error {
     /// An I/O error with what was done to which file.
     pub fn io(op: &'static str, path: &Path, error: &io::Error) -> Self {
-        Self::Io { op, path: path.to_owned(), kind: error.kind(), message: error.to_string() }
+        Self::Io {
+            op,
+            path: path.to_owned(),
+            kind: error.kind(),
+            code: error.raw_os_error(),
+            message: error.to_string(),
+        }
     }
 
     /// Damage at `offset` of `path`.
     pub fn corruption(path: &Path, offset: u64, what: impl Into<String>) -> Self {
         Self::Corruption { path: path.to_owned(), offset, what: what.into() }
+    }
+
+    /// Whether something was lacking that others may give back: space, or descriptors. What was to be made was not made.
+    pub fn is_passing(&self) -> bool {
+        let descriptors = [Some(libc::EMFILE), Some(libc::ENFILE)];
+        self.is_no_space() || matches!(self, Self::Io { code, .. } if descriptors.contains(code))
     }
 
     /// Whether the disk (or its quota) is full.

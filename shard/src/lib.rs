@@ -28,6 +28,7 @@ pub mod read;
 pub mod recovery;
 pub mod scan;
 pub mod shard;
+pub mod space;
 pub mod stats;
 pub mod table;
 

@@ -96,6 +96,8 @@ pub struct Options {
     pub wal_bytes_max: u64,
     /// Longest value, in bytes. Default 64 MiB: it must fit a WAL frame and a memtable.
     pub value_bytes_max: usize,
+    /// Other shards whose files lie on the same file system. Default 0. Larger: more disk space is kept free for all of them.
+    pub shards_beside: u32,
     /// Block reads in flight. Default 128.
     pub reads_in_flight_max: usize,
     /// Reads every new table through, past the cache, before the manifest names it and its inputs are given up: what did
@@ -120,6 +122,7 @@ impl Default for Options {
             wal_segment_bytes: 16 << 20,
             wal_bytes_max: 256 << 20,
             value_bytes_max: 64 << 20,
+            shards_beside: 0,
             reads_in_flight_max: 128,
             verify_tables: false,
             table: TableOptions::default(),

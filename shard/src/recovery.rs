@@ -34,6 +34,7 @@ use crate::manifest::{FileName, Loaded, Manifest, Numbers, State};
 use crate::memtable::MemTable;
 use crate::options::Options;
 use crate::shard::{Background, Inner, Progress, Shard};
+use crate::space::Space;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::view::View;
@@ -252,7 +253,7 @@ impl<E: Env> Inspected<E> {
                 erasing: Cell::new(false),
                 closing: Cell::new(false),
                 sync_late: Cell::new(false),
-                disk_full: Cell::new(None),
+                space: Space::default(),
                 failure: RefCell::new(None),
                 obsolete: RefCell::default(),
                 counters: Counters::default(),

@@ -23,6 +23,7 @@ use crate::key::{Identity, SeqNo};
 use crate::limits::LEVELS;
 use crate::manifest::{Manifest, Numbers};
 use crate::options::{Options, SyncPolicy};
+use crate::space::Space;
 use crate::stats::{Counters, ShardStats};
 use crate::view::View;
 
@@ -125,8 +126,7 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) erasing: Cell<bool>,
     pub(crate) closing: Cell<bool>,
     pub(crate) sync_late: Cell<bool>,
-    /// Free bytes and the reserve, while the first is below the second.
-    pub(crate) disk_full: Cell<Option<(u64, u64)>>,
+    pub(crate) space: Space,
     pub(crate) failure: RefCell<Option<String>>,
     pub(crate) obsolete: RefCell<crate::gc::Obsolete<E>>,
     pub(crate) counters: Counters,
@@ -275,7 +275,7 @@ impl<E: Env> Shard<E> {
             durable_seq: inner.progress.durable.get().0,
             flushed_seq: inner.progress.flushed.get().0,
             read_only: inner.failure.borrow().clone(),
-            disk_full: inner.disk_full.get().is_some(),
+            disk_full: inner.space.is_full(),
             compaction_running: inner.background.running.get(),
             last_flush_ms: inner.background.last_flush_ms.get(),
             flush_failing: inner.background.flush_failing.get(),

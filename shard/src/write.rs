@@ -47,6 +47,7 @@ impl<E: Env> Shard<E> {
         inner.progress.last.set(seq);
         let full = view.active.bytes() >= inner.options.memtable_bytes;
         inner.pressure.charge(added_bytes);
+        self.charge_deletes(ops.len(), added_bytes);
         drop((view, gather));
         if full {
             self.seal_if_allowed();
@@ -115,15 +116,18 @@ impl<E: Env> Shard<E> {
         Situation {
             closing: inner.closing.get(),
             read_only: inner.failure.borrow().is_some(),
-            disk_full: inner.disk_full.get().is_some(),
+            disk_full: inner.space.is_full(),
+            out_of_space: self.is_out_of_space(),
             erasing: inner.erasing.get(),
             gathered_bytes: inner.gather.borrow().bytes(),
             added_bytes,
             gather_bytes_max: GATHER_BYTES_MAX,
+            log_full: self.is_log_full(inner.gather.borrow().bytes(), added_bytes, deletes_only),
             sync_late: inner.sync_late.get(),
             memtable_full: view.active.bytes() >= inner.options.memtable_bytes,
             sealed: view.sealed.len(),
             sealed_max: inner.options.sealed_memtables_max,
+            deletes_spent: self.are_deletes_spent(),
             l0_tables: view.version.levels[0].len(),
             l0_stop_tables: inner.options.thresholds.l0_stop_tables,
             slowed: self.is_slowed(&view),
@@ -142,12 +146,7 @@ impl<E: Env> Shard<E> {
             Rung::ReadOnly => Refusal::Error(self.failure().unwrap_or(Error::Closing)),
             Rung::DiskFull => {
                 add(&counters.refused_disk_full, 1);
-                let (free_bytes, reserve_bytes) = self.inner.disk_full.get().unwrap_or_default();
-                Refusal::Error(Error::DiskFull {
-                    dir: self.inner.dir.clone(),
-                    free_bytes,
-                    reserve_bytes,
-                })
+                Refusal::Error(self.disk_full_error())
             }
             Rung::Wait(wait) => {
                 match wait {

@@ -272,6 +272,7 @@ impl LsmConfig {
             wal_bytes_max: self.wal_capacity,
             value_bytes_max: size(plan.value_bytes_max),
             verify_tables: self.verify_tables,
+            shards_beside: plan.shards - 1,
             table: TableOptions {
                 block_bytes: size(self.block_size),
                 compression: self.compression,

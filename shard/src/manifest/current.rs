@@ -10,12 +10,12 @@ use crate::limits::ALIGN;
 use crate::wal::header::{Header, Magic};
 use crate::wal::window::Window;
 
-/// A switch that failed.
+/// A switch to another manifest, or an edit, that failed.
 #[derive(Debug)]
 pub(super) enum Failed {
-    /// `CURRENT` is what it was.
+    /// What is read is what it was: `CURRENT` names the same manifest, and no edit was added to it.
     Untouched(Error),
-    /// `CURRENT` may name either manifest, now or after a crash.
+    /// `CURRENT` may name either manifest, or the manifest may hold the edit, now or after a crash.
     Unknown(Error),
 }
 

@@ -9,13 +9,16 @@ use super::{current, path};
 use crate::env::{Env, File, IoBuf, Lane, Open, write_all_at};
 use crate::error::{Error, Result};
 use crate::key::{Identity, SeqNo};
-use crate::limits::{ALIGN, EDIT_BYTES_MAX};
+use crate::limits::{ALIGN, EDIT_BYTES_MAX, IO_BYTES_MAX};
 use crate::wal::frame::{self, FRAME_HEAD_BYTES, FrameHead, FrameKind, Head, Place};
 use crate::wal::header::{Header, Magic};
 use crate::wal::window::Window;
 use crate::wal::{FIRST_FRAME, FRAME_BYTES_MAX};
 
 const _: () = assert!(EDIT_BYTES_MAX + FRAME_HEAD_BYTES <= FRAME_BYTES_MAX);
+
+/// Zeros written ahead of the edits at a time: sixteen of the usual ones. More means longer files, fewer of these writes.
+const PREWRITE_BYTES: u64 = 16 * ALIGN as u64;
 
 /// A manifest that is being written.
 pub(super) struct ManifestFile<E: Env> {
@@ -27,6 +30,8 @@ pub(super) struct ManifestFile<E: Env> {
     /// Of the next frame.
     index: u64,
     snapshot_end: u64,
+    /// The file has zeros from `offset` up to here at least: an edit within needs no more of the disk.
+    prewritten: u64,
 }
 
 impl<E: Env> ManifestFile<E> {
@@ -48,7 +53,7 @@ impl<E: Env> ManifestFile<E> {
             .map_err(|error| Error::io("create", &path, &error))?;
         let place = Place { identity, number, epoch: env.random_u64() };
         let offset = FIRST_FRAME;
-        let mut new = Self { file, path, place, offset, index: 0, snapshot_end: 0 };
+        let mut new = Self { file, path, place, offset, index: 0, snapshot_end: 0, prewritten: 0 };
         match new.write_snapshot(env, state).await {
             Ok(()) => Ok(new),
             Err(error) => {
@@ -65,7 +70,8 @@ impl<E: Env> ManifestFile<E> {
         let parts = state.parts();
         for (index, tables) in parts.iter().enumerate() {
             let edit = state.part(tables, index + 1 == parts.len());
-            self.write_frame(FrameKind::Snapshot, &edit).await?;
+            let frame = self.frame(FrameKind::Snapshot, &edit)?;
+            self.write_frame(frame).await?;
             env.pause().await;
         }
         self.snapshot_end = self.offset;
@@ -75,13 +81,43 @@ impl<E: Env> ManifestFile<E> {
     /// Makes an edit durable.
     ///
     /// # Errors
-    /// `Io`: it may or may not be on disk, and nothing more may be appended here. `TooLarge`.
-    pub(super) async fn append(&mut self, edit: &VersionEdit) -> Result<()> {
-        self.write_frame(FrameKind::Edit, edit).await?;
-        self.sync().await
+    /// `Untouched`: there is no space for it, nothing of it is on disk, and it may be tried again. `Unknown`: it may or may
+    /// not be on disk, and nothing more may be appended here; also `TooLarge`.
+    pub(super) async fn append(
+        &mut self,
+        edit: &VersionEdit,
+    ) -> std::result::Result<(), current::Failed> {
+        use current::Failed;
+        let frame = self.frame(FrameKind::Edit, edit).map_err(Failed::Unknown)?;
+        match self.make_room(frame.len() as u64).await {
+            Err(error) if error.is_no_space() => return Err(Failed::Untouched(error)),
+            made => made.map_err(Failed::Unknown)?,
+        }
+        self.write_frame(frame).await.map_err(Failed::Unknown)?;
+        self.sync().await.map_err(Failed::Unknown)
     }
 
-    async fn write_frame(&mut self, kind: FrameKind, edit: &VersionEdit) -> Result<()> {
+    /// Zeros where the next edits go, unless they are there. A full disk shows here, where it leaves no doubt about what is
+    /// on disk: zeros say nothing, whether they are written or not.
+    async fn make_room(&mut self, bytes: u64) -> Result<()> {
+        let end = self.offset + bytes;
+        if end <= self.prewritten {
+            return Ok(());
+        }
+        let mut from = self.prewritten.max(self.offset);
+        let to = end + PREWRITE_BYTES;
+        while from < to {
+            let len = (to - from).min(IO_BYTES_MAX as u64);
+            let mut zeros = IoBuf::new();
+            zeros.resize(usize::try_from(len).expect("at most IO_BYTES_MAX"), 0);
+            self.write_at(zeros, from).await?;
+            from += len;
+        }
+        self.prewritten = to;
+        Ok(())
+    }
+
+    fn frame(&self, kind: FrameKind, edit: &VersionEdit) -> Result<IoBuf> {
         let head = FrameHead {
             identity: self.place.identity,
             segment: self.place.number,
@@ -90,7 +126,10 @@ impl<E: Env> ManifestFile<E> {
             first_seq: SeqNo(self.index),
             synced_upto: if kind == FrameKind::Edit { self.offset } else { 0 },
         };
-        let frame = encode(kind, edit, &head)?;
+        encode(kind, edit, &head)
+    }
+
+    async fn write_frame(&mut self, frame: IoBuf) -> Result<()> {
         let bytes = frame.len() as u64;
         self.write_at(frame, self.offset).await?;
         self.offset += bytes;

@@ -7,6 +7,7 @@
 //! 4. Only now remove the old manifest.
 //!
 //! # When it fails
+//! - No space for an edit: nothing has changed, on disk or in memory; it may be tried again.
 //! - An edit's write or sync: it may or may not be on disk. A whole new manifest, with the edit in its snapshot,
 //!   settles it. If that fails too, the error is final: every later append answers it.
 //! - A new manifest that was only wanted because the old one is long, before step 3: the old one goes on.
@@ -209,8 +210,9 @@ impl<E: Env> Manifest<E> {
     /// I/O: one write and one sync; a new manifest now and then.
     ///
     /// # Errors
-    /// `Io`, final: whether the edit is on disk is unknown. Delete neither its inputs nor its outputs; every later
-    /// append answers the same error.
+    /// `Io`. If [`Manifest::failure`] is `None` then: no space, the edit is not on disk, what it names may be deleted. Else
+    /// final: whether it is on disk is unknown. Delete neither its inputs nor its outputs; every later append answers the
+    /// same error.
     pub(crate) async fn append(&self, edit: &VersionEdit) -> Result<()> {
         let _pass = self.turnstile.enter().await;
         self.append_alone(edit).await
@@ -268,20 +270,25 @@ impl<E: Env> Manifest<E> {
                 *self.state.borrow_mut() = Rc::new(next);
                 Ok(())
             }
-            Err(error) => {
+            Err((Some(file), error)) => {
+                self.file.set(Some(file));
+                Err(error)
+            }
+            Err((None, error)) => {
                 *self.failed.borrow_mut() = Some(error.clone());
                 Err(error)
             }
         }
     }
 
-    /// Makes `edit`, which leads to `next`, durable in `file` or in a new one.
+    /// Makes `edit`, which leads to `next`, durable in `file` or in a new one. With an error comes the file, if it goes on
+    /// as it was.
     async fn write(
         &self,
         mut file: ManifestFile<E>,
         edit: &VersionEdit,
         next: State,
-    ) -> Result<(ManifestFile<E>, State)> {
+    ) -> std::result::Result<(ManifestFile<E>, State), (Option<ManifestFile<E>>, Error)> {
         if file.bytes() >= self.rollover_bytes.get() {
             match self.replace(next.clone()).await {
                 Ok(new) => return Ok(self.retire(file, new).await),
@@ -290,13 +297,20 @@ impl<E: Env> Manifest<E> {
                     self.rollover_bytes.set(file.bytes() + MANIFEST_BYTES_MAX / 4);
                 }
                 // Which of the two is in use is unknown: appending to either may be lost.
-                Err(Failed::Unknown(error)) => return self.settle(file, next, &error).await,
+                Err(Failed::Unknown(error)) => {
+                    return self.settle(file, next, &error).await.map_err(|error| (None, error));
+                }
             }
         }
         match file.append(edit).await {
             Ok(()) => Ok((file, next)),
-            Err(error @ Error::TooLarge { .. }) => panic!("an edit beyond any plan: {error}"),
-            Err(error) => self.settle(file, next, &error).await,
+            Err(Failed::Untouched(error)) => Err((Some(file), error)),
+            Err(Failed::Unknown(error @ Error::TooLarge { .. })) => {
+                panic!("an edit beyond any plan: {error}")
+            }
+            Err(Failed::Unknown(error)) => {
+                self.settle(file, next, &error).await.map_err(|error| (None, error))
+            }
         }
     }
 

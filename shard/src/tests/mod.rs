@@ -10,6 +10,7 @@
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
 //! - `golden`: makes the data directory of this format that later releases must open.
+//! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 
 mod allocations;
 mod basics;
@@ -21,6 +22,7 @@ mod golden;
 mod metamorphic;
 mod model;
 mod policies;
+mod space;
 mod story;
 
 use std::path::Path;

@@ -77,6 +77,9 @@ pub(crate) const SEGMENT_BYTES_MIN: u64 = 2 * ALIGN as u64;
 /// Where the first frame of any file begins.
 pub(crate) const FIRST_FRAME: u64 = ALIGN as u64;
 
+/// What a segment holds beside operations: its header and the chain frame.
+pub(crate) const SEGMENT_OVERHEAD_BYTES: u64 = FIRST_FRAME + ALIGN as u64;
+
 const _: () = assert!(
     frame::frame_bytes(VALUE_BYTES_CAP + KEY_BYTES_MAX + frame::OP_HEAD_BYTES_MAX)
         <= FRAME_BYTES_MAX

@@ -151,6 +151,8 @@ pub struct Lsm {
     pub stalls: u64,
     pub stall_us: u64,
     pub read_only_shards: u64,
+    /// Shards that refuse new values for want of space.
+    pub disk_full_shards: u64,
     pub read_errors: u64,
     pub watchdog_interrupts: u64,
 }
@@ -165,6 +167,8 @@ pub struct Shard {
     pub bytes: u64,
     pub connections: u64,
     pub commands: u64,
+    /// It refuses new values for want of space.
+    pub disk_full: bool,
     /// Why it is read-only; empty if it is not.
     pub read_only: String,
 }

@@ -277,6 +277,7 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         ("write_stalls", lsm.stalls),
         ("write_stall_usec", lsm.stall_us),
         ("read_only_shards", lsm.read_only_shards),
+        ("disk_full_shards", lsm.disk_full_shards),
         ("read_errors", lsm.read_errors),
         ("watchdog_interrupts", lsm.watchdog_interrupts),
     ];
@@ -290,7 +291,11 @@ fn shards(text: &mut Text, shards: &[Shard]) {
         return;
     }
     for (index, shard) in shards.iter().enumerate() {
-        let state = if shard.read_only.is_empty() { "ok" } else { "read-only" };
+        let state = match (shard.read_only.is_empty(), shard.disk_full) {
+            (false, _) => "read-only",
+            (true, true) => "disk-full",
+            (true, false) => "ok",
+        };
         text.field(
             format_args!("shard{index}"),
             format_args!(

@@ -216,6 +216,37 @@ fn a_long_manifest_is_replaced_by_a_short_one() {
     });
 }
 
+/// A full disk refuses an edit without a doubt about what is on disk, and the same file goes on when there is space.
+#[test]
+fn an_edit_that_has_no_space_is_not_written_and_may_be_tried_again() {
+    let sim = Sim::new(8);
+    sim.run(async |env| {
+        let dir = Path::new(DIR);
+        let manifest = Manifest::create(&env, dir, ID).await.unwrap();
+        let edit = |seq| VersionEdit { flushed_seq: Some(seq), ..VersionEdit::default() };
+        env.set_free_bytes(0);
+        let mut seq = 1;
+        let error = loop {
+            match manifest.append(&edit(seq)).await {
+                Ok(()) => seq += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(error.is_no_space() && manifest.failure().is_none(), "{error}");
+        assert!(manifest.append(&edit(seq)).await.is_err());
+        let loaded = Manifest::read(&env, dir, ID).await.unwrap();
+        assert_eq!(loaded.state.flushed_seq, SeqNo(seq - 1));
+        env.set_free_bytes(1 << 20);
+        for seq in seq..seq + 40 {
+            manifest.append(&edit(seq)).await.unwrap();
+        }
+        manifest.close().await.unwrap();
+        let loaded = Manifest::read(&env, dir, ID).await.unwrap();
+        assert_eq!(loaded.state.flushed_seq, SeqNo(seq + 39));
+        assert_eq!(loaded.number, 1, "the same file");
+    });
+}
+
 /// Appends of many tasks: each is durable when it returns, none is lost.
 #[test]
 fn callers_come_one_at_a_time() {
