@@ -221,7 +221,7 @@ impl<E: Env> Shard<E> {
     }
 
     /// Counts and logs a failed job. A manifest that cannot be written any more ends the shard's writes.
-    async fn background_error(&self, what: &str, error: &Error) {
+    pub(crate) async fn background_error(&self, what: &str, error: &Error) {
         add(&self.inner.counters.background_errors, 1);
         tracing::warn!(shard = self.inner.identity.shard, %error, "{what} failed; it will be tried again");
         if let Some(error) = self.inner.manifest.failure() {

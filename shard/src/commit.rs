@@ -361,6 +361,8 @@ impl<E: Env> Committer<E> {
         let frame = witness_frame(self.head(SeqNo(inner.progress.written.get().0 + 1)));
         add(&inner.counters.wal_bytes, frame.len() as u64);
         self.last_has_no_witness = false;
+        // Before the write, as with every frame: what is admitted meanwhile must not count on this room.
+        inner.space.log_room.set(self.segment.room() - frame.len() as u64);
         self.segment.write(frame).await.0?;
         inner.sync.upto.set(self.segment.next_offset());
         Ok(())
@@ -509,11 +511,7 @@ impl<E: Env> Shard<E> {
                 drop(pass);
                 self.inner.admission.signal();
                 if let Some(error) = failed {
-                    add(&self.inner.counters.background_errors, 1);
-                    tracing::warn!(%error, "making a spare log segment; trying again in a second");
-                    if error.is_no_space() {
-                        self.space_refused(&error).await;
-                    }
+                    self.background_error("making a spare log segment", &error).await;
                     self.nap(SYNC_INTERVAL).await;
                 }
                 continue;

@@ -258,7 +258,8 @@ fn every_nth_transfer_and_all_after_it_are_short() {
     in_each_policy("short from then on", || Fault::short().forever());
 }
 
-/// Found by ENOSPC from then on: a manifest that has failed for good told the committer to wait for space, for ever.
+/// Found by ENOSPC from then on: a manifest that has failed for good told the committer to wait for space, for ever, and
+/// whoever makes spare segments to remember that there is none.
 #[test]
 fn a_manifest_that_finds_no_space_ends_the_writes_and_the_wait() {
     let sim = Sim::new(3);
