@@ -152,7 +152,7 @@ impl std::fmt::Debug for Server {
 
 /// What a core reports while it starts.
 enum Report {
-    Inspected(Result<(), ServerError>),
+    Inspected(Result<Looked, ServerError>),
     Opened(usize, Result<Recovery, ServerError>),
     /// Bytes of the log replayed, and their total.
     Replayed(usize, u64, u64),
@@ -255,7 +255,7 @@ impl Server {
     }
 
     fn see_through_start(&mut self, reports: &Receiver<Report>) -> Result<(), ServerError> {
-        let mut inspected = 0;
+        let mut inspected = Vec::new();
         let mut opened = 0;
         let mut told = Instant::now();
         while opened < self.shared.cores {
@@ -267,9 +267,9 @@ impl Server {
             };
             match report {
                 Report::Inspected(result) => {
-                    result?;
-                    inspected += 1;
-                    if inspected == self.shared.cores {
+                    inspected.push(result?);
+                    if inspected.len() == self.shared.cores {
+                        none_is_missing(&inspected)?;
                         self.shared.stage.store(OPENING, Ordering::Release);
                     }
                 }
@@ -441,6 +441,28 @@ impl Seed {
     }
 }
 
+/// What a core found in its shard's directory.
+struct Looked {
+    dir: PathBuf,
+    is_new: bool,
+    has_data: bool,
+}
+
+/// Before a server serves, it has opened all shards: one that was never there, beside one that holds data, was taken away. An
+/// empty one in its place would answer "no such key" for all that it held.
+fn none_is_missing(inspected: &[Looked]) -> Result<(), ServerError> {
+    let has_served = inspected.iter().any(|looked| looked.has_data);
+    match inspected.iter().find(|looked| looked.is_new && has_served) {
+        None => Ok(()),
+        Some(looked) => Err(ServerError::DataDir {
+            path: looked.dir.clone(),
+            what: "this shard is absent, though others hold data: its keys are gone".into(),
+            remedy: "put the directory back; or let `rusty-lsm repair` put an empty shard there"
+                .into(),
+        }),
+    }
+}
+
 struct Opening<'a> {
     index: usize,
     dir: PathBuf,
@@ -463,7 +485,11 @@ impl Opening<'_> {
                 return Err(ServerError::Shard(error));
             }
         };
-        tell(Report::Inspected(Ok(())));
+        tell(Report::Inspected(Ok(Looked {
+            dir: self.dir.clone(),
+            is_new: inspected.is_new(),
+            has_data: inspected.has_data(),
+        })));
         if self.wait_for(env, OPENING).await == GIVEN_UP {
             return Ok(None);
         }

@@ -80,6 +80,7 @@ pub struct Inspected<E: Env> {
     loaded: Option<Loaded>,
     /// The tables that the manifest names.
     tables: Vec<Rc<Table<E>>>,
+    has_data: bool,
 }
 
 /// Looks at a shard's directory. I/O: reads the manifest; of each table what stays in memory; of each segment its start.
@@ -102,6 +103,7 @@ pub async fn inspect<E: Env>(
         return Err(Error::Foreign { path: dir.to_owned(), what: what.to_owned() });
     }
     let mut tables = Vec::new();
+    let mut has_data = false;
     let loaded = if is_new(&names) {
         None
     } else {
@@ -112,9 +114,15 @@ pub async fn inspect<E: Env>(
             let opened = Table::open(env, dir, identity, &table.meta).await;
             tables.push(Rc::new(opened.map_err(with_remedy)?));
         }
+        has_data = loaded.state.flushed_seq > SeqNo(0);
+        for segment in &loaded.state.wal {
+            has_data =
+                has_data || first_operation(env, dir, identity, segment.number).await?.is_some();
+        }
         Some(loaded)
     };
-    Ok(Inspected { env: env.clone(), dir: dir.to_owned(), identity, options, loaded, tables })
+    let (env, dir) = (env.clone(), dir.to_owned());
+    Ok(Inspected { env, dir, identity, options, loaded, tables, has_data })
 }
 
 /// A start that damage of a table ends says what to do; a read of a running server has no use for it.
@@ -178,12 +186,22 @@ pub(crate) async fn check_unnamed<E: Env>(
 }
 
 impl<E: Env> Inspected<E> {
+    /// No shard was ever opened here.
+    pub fn is_new(&self) -> bool {
+        self.loaded.is_none()
+    }
+
+    /// Something was written to it.
+    pub fn has_data(&self) -> bool {
+        self.has_data
+    }
+
     /// Opens the shard and starts its tasks. `progress` is told bytes of log replayed and their total.
     ///
     /// # Errors
     /// `Corruption` where the log is damaged (not merely torn at its end), `Io`; opening again is always safe.
     pub async fn open(self, mut progress: impl FnMut(u64, u64)) -> Result<(Shard<E>, Recovery)> {
-        let Self { env, dir, identity, options, loaded, tables } = self;
+        let Self { env, dir, identity, options, loaded, tables, has_data: _ } = self;
         let began = env.now();
         let mut report = Recovery::default();
         let manifest = if let Some(loaded) = loaded {

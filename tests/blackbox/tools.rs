@@ -300,6 +300,12 @@ fn a_shard_that_is_gone_is_damage() {
     let (code, text) = on("check", &dir);
     assert_eq!(code, DAMAGED, "{text}");
     assert!(text.contains("damage: shard-001: no shard is here"), "{text}");
+    // A start does not put an empty one in its place.
+    let port = crate::common::free_port().to_string();
+    let mut refused = program_command();
+    refused.args(["start", "--port", &port, "--data-dir", dir.to_str().unwrap()]);
+    run_to_end(&mut refused).refused(&[CONFIG], &["shard-001", "absent", "rusty-lsm repair"]);
+    assert!(!dir.join("shard-001").exists());
     let (code, text) = on("repair", &dir);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("lost: shard-001: all keys of this shard"), "{text}");
