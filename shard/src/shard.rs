@@ -2,7 +2,7 @@
 //! `write` (admission, memtable), `commit` (group commit), `read`, `scan`, `background` (flush, compaction) and `recovery`.
 //!
 //! # Invariants
-//! - `flushed_seq <= durable_seq <= written_seq <= last_seq` under every policy, and each only ever grows: [`Progress`]
+//! - `flushed_seq <= durable_seq <= written_seq <= last_seq` under every policy, and each only ever grows: `Progress`
 //!   asserts it where they move.
 //! - Every operation above `flushed_seq` is in a memtable of the current view and in a live WAL segment or in the
 //!   frame that gathers.
