@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::compaction::plan::Plan;
 use crate::env::{Env, Queue};
 use crate::event::Event;
+use crate::key::SeqNo;
 use crate::manifest::version::Version;
 use crate::shard::Shard;
 use crate::throttle::Throttle;
@@ -22,6 +23,33 @@ const SLOWED_TICK: Duration = Duration::from_millis(1);
 
 /// The part of the active memtable, one in so many, that is filled at full speed while as many others wait as may.
 const MEMTABLE_CALM: u64 = 4;
+
+/// Reads a second up to which a shard counts as idle: at 2 us each a fiftieth of its core.
+const IDLE_READS_MAX: u64 = 10_000;
+
+/// Seconds without a write after which what is not urgent is done beside any number of reads: they gain by it.
+const QUIET_SECONDS_MAX: u32 = 10;
+
+/// Tells idle time, once a second, from what was written and read since the last look.
+#[derive(Debug, Default)]
+pub(crate) struct Calm {
+    written: SeqNo,
+    reads: u64,
+    quiet_seconds: u32,
+}
+
+impl Calm {
+    /// Whether this is the time for what is not urgent: nothing is written, and few read or it has waited long.
+    pub(crate) fn look(&mut self, written: SeqNo, reads: u64) -> bool {
+        let read = reads.wrapping_sub(self.reads);
+        self.quiet_seconds =
+            if written == self.written { self.quiet_seconds.saturating_add(1) } else { 0 };
+        self.written = written;
+        self.reads = reads;
+        self.quiet_seconds >= 1
+            && (read <= IDLE_READS_MAX || self.quiet_seconds >= QUIET_SECONDS_MAX)
+    }
+}
 
 /// The throttles, and who waits behind them.
 #[derive(Debug)]
@@ -145,5 +173,20 @@ mod tests {
         let of = |at| between((200, 1000), at, 8);
         assert_eq!([of(0), of(1), of(4), of(8), of(80)], [200, 300, 600, 1000, 1000]);
         assert_eq!(between((200, 1000), 0, 0), 200);
+    }
+
+    #[test]
+    fn calm_is_without_writes_and_with_few_reads_or_after_a_while() {
+        let mut calm = Calm::default();
+        assert!(!calm.look(SeqNo(5), 0), "just written");
+        assert!(calm.look(SeqNo(5), 10), "a quiet second");
+        assert!(!calm.look(SeqNo(6), 20), "written again");
+        let mut reads = 20;
+        for second in 1..=QUIET_SECONDS_MAX {
+            reads += IDLE_READS_MAX + 1;
+            assert_eq!(calm.look(SeqNo(6), reads), second == QUIET_SECONDS_MAX, "{second}");
+        }
+        assert!(!calm.look(SeqNo(7), reads));
+        assert!(calm.look(SeqNo(7), reads + IDLE_READS_MAX));
     }
 }

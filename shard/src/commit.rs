@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::backlog::Calm;
 use crate::batch::Op;
 use crate::env::{Env, Queue};
 use crate::error::Result;
@@ -599,6 +600,7 @@ impl<E: Env> Shard<E> {
     /// reader held.
     async fn tick(self) {
         let mut written_before = SeqNo(0);
+        let mut calm = Calm::default();
         let mut looks = 0;
         while !self.inner.closing.get() {
             self.nap(SYNC_LOOK).await;
@@ -609,7 +611,7 @@ impl<E: Env> Shard<E> {
             }
             let written = self.inner.progress.written.get();
             self.inner.sync.idle.set(written == written_before);
-            self.inner.quiet.set(written == written_before);
+            self.inner.quiet.set(calm.look(written, self.counters().reads.get()));
             written_before = written;
             self.inner.commit_wanted.signal();
             self.look_at_free_space().await;

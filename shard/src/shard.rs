@@ -121,7 +121,7 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) admission: Event,
     /// Slows writes while the background is behind.
     pub(crate) pressure: Pressure,
-    /// Nothing was written for a second or two: time for what is not urgent.
+    /// Time for what is not urgent ([`crate::backlog::Calm`]).
     pub(crate) quiet: Cell<bool>,
     pub(crate) erasing: Cell<bool>,
     pub(crate) closing: Cell<bool>,
