@@ -54,7 +54,7 @@ async fn serve(ring: &Ring, mut driver: Driver, listener: &TcpListener) {
                     let stream = std::net::TcpStream::from(socket);
                     stream.set_nodelay(true).expect("nodelay");
                     let socket = OwnedFd::from(stream);
-                    ring.recv_multi(&socket, clients.len() as u64);
+                    ring.recv(&socket, clients.len() as u64);
                     clients.push(Client {
                         socket: Some(socket),
                         replies: Vec::new(),
@@ -70,9 +70,7 @@ async fn serve(ring: &Ring, mut driver: Driver, listener: &TcpListener) {
                         client.replies.extend_from_slice(b"+PONG\r\n");
                     }
                     touched.push(index);
-                    if !completion.more {
-                        ring.recv_multi(client.socket.as_ref().expect("open"), completion.token);
-                    }
+                    ring.recv(client.socket.as_ref().expect("open"), completion.token);
                 }
                 SocketEvent::Sent { mut buf, .. } => {
                     let client = &mut clients[index];

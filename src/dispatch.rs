@@ -25,8 +25,10 @@ use crate::slots::SlotTable;
 #[must_use]
 pub(crate) enum Dispatched {
     Next,
-    /// Nothing changed; the same command again when this shard's admission has changed.
+    /// Nothing changed; the same command again when what it waits for has changed.
     Wait,
+    /// Nothing changed; the same command again when the replies before it have come.
+    Later,
     /// It went to all shards as a whole: what follows waits for it.
     Barrier,
 }
@@ -56,22 +58,24 @@ impl Outbox {
         self.requests[core].is_some()
     }
 
-    /// Adds a command for `core`; `words` are its arguments, the name first.
+    /// Adds a command for `core`; `hole`: the place of its reply, and whether its answer is all of that; `words`: its
+    /// arguments, the name first.
     fn pack<'a>(
         &mut self,
         core: usize,
         conn: Key,
         protocol: Protocol,
         id: CommandId,
-        hole: u32,
+        hole: (u32, bool),
         words: impl Iterator<Item = &'a [u8]>,
     ) {
+        let (hole, is_whole) = hole;
         let index = self.index;
         let request = self.requests[core].get_or_insert_with(|| {
             let core = u32::try_from(index).unwrap_or(u32::MAX);
             Box::new(Request::new(ConnRef { core, key: conn }, protocol))
         });
-        request.push(id, hole, words);
+        request.push(id, hole, is_whole, words);
     }
 }
 
@@ -116,13 +120,15 @@ impl Dispatcher<'_> {
     ) -> Dispatched {
         let protocol = conn.protocol;
         if core == self.index && !self.outbox.has(core) {
-            return match self.executor.run(id, args, protocol, Target::Conn(key), conn.replies) {
+            let (target, is_next) = (Target::Conn(key), !conn.replies.has_open_holes());
+            return match self.executor.run(id, args, protocol, target, is_next, conn.replies) {
                 Ran::Done => Dispatched::Next,
-                Ran::Wait => Dispatched::Wait,
+                Ran::Wait | Ran::NoRoom => Dispatched::Wait,
+                Ran::Later => Dispatched::Later,
             };
         }
         let hole = conn.replies.hole(0);
-        self.outbox.pack(core, key, protocol, id, hole, args.iter());
+        self.outbox.pack(core, key, protocol, id, (hole, true), args.iter());
         Dispatched::Next
     }
 
@@ -167,7 +173,8 @@ impl Dispatcher<'_> {
         for (core, of_core) in by_core {
             let words = of_core.iter().flat_map(|&at| (at..at + step).map(|at| args.arg(at)));
             let name = std::iter::once(args.arg(0));
-            self.outbox.pack(core, key, conn.protocol, spec.id, hole, name.chain(words));
+            let words = name.chain(words);
+            self.outbox.pack(core, key, conn.protocol, spec.id, (hole, false), words);
         }
         Dispatched::Next
     }
@@ -202,7 +209,7 @@ impl Dispatcher<'_> {
         let hole = conn.replies.hole(0);
         conn.gathers.begin(hole, cores, rule);
         for core in 0..cores {
-            self.outbox.pack(core, key, conn.protocol, id, hole, args.iter());
+            self.outbox.pack(core, key, conn.protocol, id, (hole, false), args.iter());
         }
         Dispatched::Barrier
     }

@@ -2,7 +2,8 @@
 //! job, leaves a hole in the replies and is finished by long-lived tasks.
 //!
 //! # Invariants
-//! - A command that has to wait for admission has changed nothing: it is run again from its beginning.
+//! - A command that has to wait, for admission or for the memory of its reply, has changed nothing: it is run again from
+//!   its beginning.
 //! - Existence (the count of DEL) is taken before the tombstone is written, in one stretch, so two DELs of one key never
 //!   both count it.
 
@@ -22,6 +23,8 @@ use shard::shard::Shard;
 use crate::command::CommandId;
 use crate::config::FlushDb;
 use crate::error;
+use crate::ledger::{Account, Holding};
+use crate::limits::LARGE_REPLY_BYTES;
 use crate::live::Live;
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, writer};
@@ -44,6 +47,10 @@ pub(crate) enum Ran {
     Done,
     /// Nothing changed; run it again when the shard's admission has changed.
     Wait,
+    /// Nothing changed: replies hold all the memory that they may; run it again when some have left.
+    NoRoom,
+    /// Nothing changed: its reply is large and others of its connection come before; run it again when they have come.
+    Later,
 }
 
 /// A reply that became ready.
@@ -53,6 +60,8 @@ pub(crate) struct Filled {
     pub(crate) hole: u32,
     pub(crate) bytes: Bytes,
     pub(crate) gate: SeqNo,
+    /// For `bytes`; let go once they are with who gets them.
+    pub(crate) holding: Holding,
 }
 
 /// Where the result of a disk read goes.
@@ -68,12 +77,14 @@ enum Place {
 struct ReadJob {
     read: PointRead<GlommioEnv>,
     place: Place,
+    holding: Holding,
 }
 
 #[derive(Debug)]
 struct ReadDone {
     place: Place,
     result: shard::error::Result<Option<Vec<u8>>>,
+    holding: Holding,
 }
 
 /// A reply of several reads.
@@ -86,6 +97,7 @@ struct Parts {
     open: usize,
     combined: Combined,
     error: Option<String>,
+    holding: Holding,
 }
 
 #[derive(Debug)]
@@ -124,11 +136,18 @@ pub(crate) struct Executor {
     filled: WorkQueue<Filled>,
     parts: Slab<Parts>,
     pub(crate) live: Arc<Live>,
+    /// The memory of replies, of all cores.
+    output: Arc<Account>,
 }
 
 impl Executor {
     /// Starts the tasks that finish what has to wait.
-    pub(crate) fn new(shard: Shard<GlommioEnv>, env: &GlommioEnv, live: Arc<Live>) -> Self {
+    pub(crate) fn new(
+        shard: Shard<GlommioEnv>,
+        env: &GlommioEnv,
+        live: Arc<Live>,
+        output: Arc<Account>,
+    ) -> Self {
         let this = Self {
             reads: WorkQueue::default(),
             read: WorkQueue::default(),
@@ -136,14 +155,15 @@ impl Executor {
             filled: WorkQueue::default(),
             parts: Slab::default(),
             live,
+            output,
             shard,
         };
         for _ in 0..this.shard.options().reads_in_flight_max {
             let (reads, read) = (this.reads.clone(), this.read.clone());
             env.spawn(Queue::Commit, async move {
-                while let Some(ReadJob { read: job, place }) = reads.pop().await {
+                while let Some(ReadJob { read: job, place, holding }) = reads.pop().await {
                     let result = job.finish().await.map(|value| value.map(|value| value.to_vec()));
-                    read.push(ReadDone { place, result });
+                    read.push(ReadDone { place, result, holding });
                 }
             });
         }
@@ -153,10 +173,16 @@ impl Executor {
             while let Some(order) = jobs.pop().await {
                 let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
                 let JobOrder { target, hole, .. } = order;
-                filled.push(Filled { target, hole, bytes: bytes.into(), gate: SeqNo(0) });
+                let (bytes, gate) = (bytes.into(), SeqNo(0));
+                filled.push(Filled { target, hole, bytes, gate, holding: Holding::default() });
             }
         });
         this
+    }
+
+    /// Moves when a command that waits may be tried again.
+    pub(crate) fn changes(&self) -> u64 {
+        self.shard.admission_changes().wrapping_add(self.output.returns())
     }
 
     /// Ends the tasks once they have nothing left to do.
@@ -167,33 +193,35 @@ impl Executor {
 
     /// A reply that became ready since, if any.
     pub(crate) fn next_filled(&mut self) -> Option<Filled> {
-        while let Some(ReadDone { place, result }) = self.read.try_pop() {
-            if let Some(filled) = self.place(place, result) {
+        while let Some(ReadDone { place, result, holding }) = self.read.try_pop() {
+            if let Some(filled) = self.place(place, result, holding) {
                 return Some(filled);
             }
         }
         self.filled.try_pop()
     }
 
-    /// Runs one command of the table that touches keys of this shard, all of them its own.
+    /// Runs one command of the table that touches keys of this shard, all of them its own. `is_next`: nothing has to
+    /// come before its reply.
     pub(crate) fn run<S: Sink>(
         &mut self,
         id: CommandId,
         args: Args<'_>,
         protocol: Protocol,
         target: Target,
+        is_next: bool,
         sink: &mut S,
     ) -> Ran {
         if self.shard.is_erasing() {
             return Ran::Wait;
         }
         match id {
-            CommandId::Get => self.get(args, protocol, target, sink),
+            CommandId::Get => return self.get(args, protocol, target, is_next, sink),
             CommandId::Set => return self.set(args, sink),
             CommandId::Mset => return self.mset(args, sink),
-            CommandId::Del => return self.del(args, protocol, target, sink),
-            CommandId::Mget => self.mget(args, protocol, target, sink),
-            CommandId::Exists => self.exists(args, protocol, target, sink),
+            CommandId::Del => return self.del(args, protocol, target, is_next, sink),
+            CommandId::Mget => return self.mget(args, protocol, target, is_next, sink),
+            CommandId::Exists => return self.exists(args, protocol, target, is_next, sink),
             CommandId::Dbsize => self.order(Job::Count, target, sink),
             CommandId::Flushall => self.order(Job::Erase, target, sink),
             CommandId::Flushdb => {
@@ -214,23 +242,42 @@ impl Executor {
         Ran::Done
     }
 
-    fn get<S: Sink>(&mut self, args: Args<'_>, protocol: Protocol, target: Target, sink: &mut S) {
+    fn get<S: Sink>(
+        &mut self,
+        args: Args<'_>,
+        protocol: Protocol,
+        target: Target,
+        is_next: bool,
+        sink: &mut S,
+    ) -> Ran {
+        let output = &*self.output;
         let read = self.shard.read(args.arg(1), |found| {
+            admit_reply(output, is_next, found.value.map_or(0, <[u8]>::len))?;
             let out = sink.buffer();
             match found.value {
                 Some(value) => writer::bulk(out, value),
                 None => writer::null(out, protocol),
             }
-            found.gate
+            Ok(found.gate)
         });
         match read {
-            Read::Done(gate) => sink.done(gate),
+            Read::Done(Ok(gate)) => sink.done(gate),
+            Read::Done(Err(not_now)) => return not_now,
             Read::Disk(read) => {
+                if let Err(not_now) = admit_reply(output, is_next, read.expected_bytes()) {
+                    return not_now;
+                }
                 let hole = sink.hole(read.expected_bytes());
-                let place = Place::Reply { target, hole, protocol };
-                self.reads.push(ReadJob { read, place });
+                self.fetch(read, Place::Reply { target, hole, protocol });
             }
         }
+        Ran::Done
+    }
+
+    /// Reads from disk what `place` waits for. Block, value and reply are in memory at once, or nearly so.
+    fn fetch(&self, read: PointRead<GlommioEnv>, place: Place) {
+        let holding = Holding::of(&self.output, 2 * read.expected_bytes());
+        self.reads.push(ReadJob { read, place, holding });
     }
 
     fn set<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
@@ -265,6 +312,7 @@ impl Executor {
         args: Args<'_>,
         protocol: Protocol,
         target: Target,
+        is_next: bool,
         sink: &mut S,
     ) -> Ran {
         let mut keys: Vec<&[u8]> = args.iter().skip(1).collect();
@@ -289,6 +337,10 @@ impl Executor {
                 }
             }
         }
+        let expected = reads.iter().map(PointRead::expected_bytes).sum();
+        if let Err(not_now) = admit_reply(&self.output, is_next, expected) {
+            return not_now;
+        }
         if !ops.is_empty() {
             match self.shard.write(&ops) {
                 Ok(seq) => gate = seq,
@@ -310,8 +362,9 @@ impl Executor {
         args: Args<'_>,
         protocol: Protocol,
         target: Target,
+        is_next: bool,
         sink: &mut S,
-    ) {
+    ) -> Ran {
         let mut count = 0;
         let mut gate = SeqNo(0);
         let mut reads = Vec::new();
@@ -324,10 +377,22 @@ impl Executor {
                 Read::Disk(read) => reads.push((position, read)),
             }
         }
+        if let Err(not_now) = admit_reply(&self.output, is_next, expected_bytes(&reads)) {
+            return not_now;
+        }
         self.combine(Combined::Count(count), gate, reads, protocol, target, sink);
+        Ran::Done
     }
 
-    fn mget<S: Sink>(&mut self, args: Args<'_>, protocol: Protocol, target: Target, sink: &mut S) {
+    fn mget<S: Sink>(
+        &mut self,
+        args: Args<'_>,
+        protocol: Protocol,
+        target: Target,
+        is_next: bool,
+        sink: &mut S,
+    ) -> Ran {
+        let mut here = 0;
         let mut values = Vec::with_capacity(args.len() - 1);
         let mut gate = SeqNo(0);
         let mut reads = Vec::new();
@@ -335,6 +400,7 @@ impl Executor {
             let read = self.shard.read(key, |found| (found.value.map(<[u8]>::to_vec), found.gate));
             match read {
                 Read::Done((value, seen)) => {
+                    here += value.as_ref().map_or(0, Vec::len);
                     values.push(value);
                     gate = gate.max(seen);
                 }
@@ -344,7 +410,12 @@ impl Executor {
                 }
             }
         }
+        let expected = here + expected_bytes(&reads);
+        if let Err(not_now) = admit_reply(&self.output, is_next, expected) {
+            return not_now;
+        }
         self.combine(Combined::Array(values), gate, reads, protocol, target, sink);
+        Ran::Done
     }
 
     /// Answers now if nothing has to be read from disk, else when the last read is done.
@@ -362,19 +433,18 @@ impl Executor {
             sink.done(gate);
             return;
         }
+        let here = combined.bytes();
         let expected = match &combined {
             Combined::Count(_) => 0,
-            Combined::Array(values) => {
-                let here: usize = values.iter().flatten().map(Vec::len).sum();
-                here + reads.iter().map(|(_, read)| read.expected_bytes()).sum::<usize>()
-            }
+            Combined::Array(_) => here + expected_bytes(&reads),
         };
         let hole = sink.hole(expected);
         let open = reads.len();
-        let parts =
-            self.parts.insert(Parts { target, hole, protocol, gate, open, combined, error: None });
+        let holding = Holding::of(&self.output, here);
+        let parts = Parts { target, hole, protocol, gate, open, combined, error: None, holding };
+        let parts = self.parts.insert(parts);
         for (position, read) in reads {
-            self.reads.push(ReadJob { read, place: Place::Part { parts, position } });
+            self.fetch(read, Place::Part { parts, position });
         }
     }
 
@@ -383,6 +453,7 @@ impl Executor {
         &mut self,
         place: Place,
         result: shard::error::Result<Option<Vec<u8>>>,
+        mut holding: Holding,
     ) -> Option<Filled> {
         match place {
             Place::Reply { target, hole, protocol } => {
@@ -392,7 +463,9 @@ impl Executor {
                     Ok(None) => writer::null(&mut bytes, protocol),
                     Err(error) => writer::error(&mut bytes, error::reply_text(&error)),
                 }
-                Some(Filled { target, hole, bytes: bytes.into(), gate: SeqNo(0) })
+                holding.set(&self.output, bytes.len());
+                let (bytes, gate) = (bytes.into(), SeqNo(0));
+                Some(Filled { target, hole, bytes, gate, holding })
             }
             Place::Part { parts: key, position } => {
                 let Some(parts) = self.parts.get_mut(key) else {
@@ -404,17 +477,19 @@ impl Executor {
                     (Ok(value), Combined::Array(values)) => values[position] = value,
                     (Err(error), _) => parts.error = Some(error::reply_text(&error).into_owned()),
                 }
+                parts.holding.set(&self.output, parts.combined.bytes());
                 if parts.open > 0 {
                     return None;
                 }
-                let parts = self.parts.remove(key)?;
+                let mut parts = self.parts.remove(key)?;
                 let mut bytes = Vec::new();
                 match &parts.error {
                     Some(error) => writer::error(&mut bytes, error),
                     None => parts.combined.write(&mut bytes, parts.protocol),
                 }
-                let Parts { target, hole, gate, .. } = parts;
-                Some(Filled { target, hole, bytes: bytes.into(), gate })
+                parts.holding.set(&self.output, bytes.len());
+                let Parts { target, hole, gate, holding, .. } = parts;
+                Some(Filled { target, hole, bytes: bytes.into(), gate, holding })
             }
         }
     }
@@ -424,7 +499,38 @@ impl Executor {
     }
 }
 
+/// Whether a reply of `bytes` may be made now. What is large must be able to leave at once: whoever holds memory then
+/// waits for its client alone, and never for someone who waits for memory.
+fn admit_reply(output: &Account, is_next: bool, bytes: usize) -> Result<(), Ran> {
+    if bytes <= LARGE_REPLY_BYTES {
+        return Ok(());
+    }
+    if !is_next {
+        return Err(Ran::Later);
+    }
+    if output.is_full() {
+        // Asked once more after telling that someone waits.
+        output.expect_returns();
+        if output.is_full() {
+            return Err(Ran::NoRoom);
+        }
+    }
+    Ok(())
+}
+
+fn expected_bytes(reads: &[(usize, PointRead<GlommioEnv>)]) -> usize {
+    reads.iter().map(|(_, read)| read.expected_bytes()).sum()
+}
+
 impl Combined {
+    /// Values that it holds.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Count(_) => 0,
+            Self::Array(values) => values.iter().flatten().map(Vec::len).sum(),
+        }
+    }
+
     fn write(&self, out: &mut Vec<u8>, protocol: Protocol) {
         match self {
             Self::Count(count) => writer::integer(out, *count),

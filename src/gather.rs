@@ -36,6 +36,8 @@ struct Gather {
     rule: Rule,
     /// The first error of any shard is the reply.
     error: Option<Bytes>,
+    /// Bytes of values so far.
+    held_bytes: usize,
 }
 
 /// A gathered command that has all its answers.
@@ -55,7 +57,12 @@ impl Gathers {
     /// Expects `parts` answers for `hole`.
     pub(crate) fn begin(&mut self, hole: u32, parts: usize, rule: Rule) {
         assert!(parts > 0);
-        self.open.push(Gather { hole, open: parts, rule, error: None });
+        self.open.push(Gather { hole, open: parts, rule, error: None, held_bytes: 0 });
+    }
+
+    /// Bytes that wait here for other shards' answers.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.open.iter().map(|gather| gather.held_bytes).sum()
     }
 
     /// Takes the answer of `shard` for `hole`. `None`: more to come. A hole that nobody gathers is answered as it is.
@@ -97,6 +104,7 @@ impl Gather {
                 let Some((_, positions)) = positions.iter().find(|(of, _)| *of == shard) else {
                     unreachable!("a shard answers what it was asked")
                 };
+                self.held_bytes += bytes.len();
                 let elements = elements_of(&bytes);
                 assert_eq!(elements.len(), positions.len());
                 for (position, element) in positions.iter().zip(elements) {

@@ -41,6 +41,7 @@ mod dispatch;
 mod execute;
 mod facts;
 mod gather;
+mod ledger;
 mod loading;
 mod mesh;
 mod net;

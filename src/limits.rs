@@ -46,7 +46,13 @@ pub const RESPONSE_BYTES_MAX: usize = OUTPUT_BYTES_STOP_READING;
 /// Unparsed input held while a round of a connection is under way, in bytes; then its socket is not read.
 pub const INPUT_BYTES_HELD: usize = 256 << 10;
 /// Largest output buffer that a connection keeps for its next replies, in bytes.
-pub const OUTPUT_BUFFER_KEPT_BYTES: usize = 64 << 10;
+pub const OUTPUT_BUFFER_KEPT_BYTES: usize = 16 << 10;
+/// Replies above this, in bytes, wait for the memory of connections, and until those before them have left.
+pub const LARGE_REPLY_BYTES: usize = 64 << 10;
+/// While others wait for the memory of connections: time in which one that holds some must have sent
+/// [`HOLD_PROGRESS_BYTES`] more of its request, or taken some of its replies; else it is closed.
+pub const HOLD_STALL_MAX: Duration = Duration::from_secs(5);
+pub const HOLD_PROGRESS_BYTES: usize = 16 << 10;
 /// Messages of other cores handled in one pass.
 pub const MESSAGES_PER_PASS: usize = 256;
 /// Between two looks at all connections of a core.

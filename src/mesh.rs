@@ -20,6 +20,7 @@ use shard::env::ring::Bell;
 use crate::command::CommandId;
 use crate::engine::CoreTools;
 use crate::facts::CoreStats;
+use crate::ledger::{Account, HOLDING_BYTES_FREE, Holding};
 use crate::resp::{ArgRange, Args, Protocol};
 use crate::slab::Key;
 
@@ -43,6 +44,8 @@ pub(crate) struct Packed {
     pub(crate) count: u32,
     /// The place of its reply at the origin.
     pub(crate) hole: u32,
+    /// Its answer is the reply, not a part of one.
+    pub(crate) is_whole: bool,
 }
 
 /// Commands for one shard, from one pipeline of one connection.
@@ -55,6 +58,10 @@ pub(crate) struct Request {
     commands: Vec<Packed>,
     /// Commands that were answered by earlier responses.
     answered: usize,
+    /// For `data`.
+    holding: Holding,
+    /// The hole that its connection's next reply fills: what fills it can leave at once.
+    pub(crate) head: u32,
 }
 
 impl Request {
@@ -66,7 +73,20 @@ impl Request {
             ranges: Vec::new(),
             commands: Vec::new(),
             answered: 0,
+            holding: Holding::default(),
+            head: 0,
         }
+    }
+
+    /// Writes down what it holds, beginning with what its connection held for it.
+    pub(crate) fn hold(&mut self, account: &Arc<Account>, holding: Holding) {
+        self.holding = holding;
+        self.holding.set(account, self.data.len());
+    }
+
+    /// Whether it is worth writing down.
+    pub(crate) fn is_large(&self) -> bool {
+        self.data.len() > HOLDING_BYTES_FREE
     }
 
     /// Adds a command; `words` are its arguments, the name first.
@@ -74,6 +94,7 @@ impl Request {
         &mut self,
         id: CommandId,
         hole: u32,
+        is_whole: bool,
         words: impl Iterator<Item = &'a [u8]>,
     ) {
         let offset =
@@ -85,7 +106,7 @@ impl Request {
             self.ranges.push((start, offset(self.data.len())));
         }
         let count = offset(self.ranges.len()) - first;
-        self.commands.push(Packed { id, first, count, hole });
+        self.commands.push(Packed { id, first, count, hole, is_whole });
     }
 
     /// Those that are not answered yet.
@@ -119,6 +140,8 @@ pub(crate) struct Response {
     pub(crate) parts: Vec<(u32, Payload)>,
     /// Commands that were not run, so that the answers stay below a bound: to be sent again when these have left.
     pub(crate) rest: Option<Box<Request>>,
+    /// For the payloads.
+    pub(crate) holding: Holding,
 }
 
 /// What travels.

@@ -5,12 +5,15 @@
 //! - Its response leaves once every command is answered and the shard has released all that the answers depend on.
 //! - A response holds `RESPONSE_BYTES_MAX` and one reply at most: commands beyond that go back, not run.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use shard::key::SeqNo;
 
 use crate::command::CommandId;
 use crate::execute::{Executor, Ran, Target};
 use crate::facts::CoreStats;
+use crate::ledger::{Account, Holding};
 use crate::limits::RESPONSE_BYTES_MAX;
 use crate::mesh::{ConnRef, Payload, Request, Response};
 use crate::reply::Sink;
@@ -34,12 +37,22 @@ struct Answers {
     open: usize,
     /// Bytes that answers from the disk are expected to have.
     expected_bytes: usize,
+    /// Bytes that were filled in.
+    filled_bytes: usize,
     gate: SeqNo,
+    /// For the buffer and what was filled in.
+    holding: Holding,
+    /// The next reply is large: what there is leaves first.
+    stopped: bool,
 }
 
 impl Answers {
+    fn hold(&mut self, account: &Arc<Account>) {
+        self.holding.set(account, self.buffer.len() + self.filled_bytes);
+    }
+
     fn is_full(&self) -> bool {
-        self.buffer.len() + self.expected_bytes >= RESPONSE_BYTES_MAX
+        self.stopped || self.buffer.len() + self.expected_bytes >= RESPONSE_BYTES_MAX
     }
 }
 
@@ -70,8 +83,10 @@ struct UnderWay {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Requests {
+    /// The memory of replies, of all cores.
+    output: Arc<Account>,
     under_way: Slab<UnderWay>,
     /// Those whose next command waits for admission.
     waiting: Vec<Key>,
@@ -85,6 +100,16 @@ pub(crate) struct Requests {
 pub(crate) type Finished = (ConnRef, Response);
 
 impl Requests {
+    pub(crate) fn new(output: Arc<Account>) -> Self {
+        Self {
+            output,
+            under_way: Slab::default(),
+            waiting: Vec::new(),
+            gated: std::collections::VecDeque::new(),
+            counts_anew: false,
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.under_way.len()
     }
@@ -136,7 +161,7 @@ impl Requests {
         let Some(UnderWay { request, ran, answers }) = self.under_way.get_mut(key) else {
             unreachable!("a request is there until it is finished")
         };
-        while let Some(command) = request.commands().get(*ran) {
+        while let Some(&command) = request.commands().get(*ran) {
             if answers.is_full() {
                 break;
             }
@@ -147,15 +172,32 @@ impl Requests {
                 writer::ok(answers.buffer());
                 answers.done(SeqNo(0));
             } else {
-                let args = request.args(command);
+                let args = request.args(&command);
                 let target = Target::Request(key);
-                if executor.run(command.id, args, request.protocol, target, answers) == Ran::Wait {
-                    self.waiting.push(key);
-                    return;
+                let is_next = command.hole == request.head;
+                match executor.run(command.id, args, request.protocol, target, is_next, answers) {
+                    Ran::Done => {}
+                    Ran::NoRoom | Ran::Wait if answers.each.is_empty() => {
+                        self.waiting.push(key);
+                        return;
+                    }
+                    Ran::Wait => {
+                        answers.hold(&self.output);
+                        self.waiting.push(key);
+                        return;
+                    }
+                    Ran::NoRoom | Ran::Later => {
+                        answers.stopped = true;
+                        break;
+                    }
                 }
+            }
+            if command.hole == request.head && command.is_whole {
+                request.head = request.head.wrapping_add(1);
             }
             *ran += 1;
         }
+        answers.hold(&self.output);
         self.finish_if_complete(key, executor, finished);
     }
 
@@ -175,7 +217,9 @@ impl Requests {
         let answers = &mut under_way.answers;
         let answer = &mut answers.each[hole as usize];
         assert!(matches!(answer, Answer::Open), "a command is answered once");
+        answers.filled_bytes += bytes.len();
         *answer = Answer::Filled(Payload::Reply(bytes));
+        answers.hold(&self.output);
         answers.open -= 1;
         answers.gate = answers.gate.max(gate);
         self.finish_if_complete(key, executor, finished);
@@ -226,7 +270,7 @@ impl Requests {
         let Some(UnderWay { request, ran, answers }) = self.under_way.remove(key) else {
             unreachable!("a request is finished once")
         };
-        let Answers { buffer, each, .. } = answers;
+        let Answers { buffer, each, holding, .. } = answers;
         let mut buffer = BytesMut::from(Bytes::from(buffer));
         let mut taken = 0;
         let parts = request
@@ -246,6 +290,6 @@ impl Requests {
                 (command.hole, payload)
             })
             .collect();
-        finished.push((request.origin, Response { parts, rest: request.rest(ran) }));
+        finished.push((request.origin, Response { parts, rest: request.rest(ran), holding }));
     }
 }

@@ -25,6 +25,7 @@ use crate::command::info;
 use crate::error::ServerError;
 use crate::execute::Executor;
 use crate::format::DataDir;
+use crate::ledger::Ledger;
 use crate::live::Live;
 use crate::loading::Greeter;
 use crate::mesh::{Door, Message, Wires, wire};
@@ -54,6 +55,8 @@ pub struct Setup {
     /// Where clients come in; `None`: embedded.
     pub listener: Option<TcpListener>,
     pub bulk_bytes_max: u32,
+    /// What all connections together may hold.
+    pub connection_bytes: u64,
     pub live: Live,
     pub telemetry: crate::telemetry::Static,
 }
@@ -63,6 +66,7 @@ pub struct Setup {
 pub(crate) struct Shared {
     pub(crate) cores: usize,
     pub(crate) bulk_bytes_max: u32,
+    pub(crate) ledger: Arc<Ledger>,
     pub(crate) live: Arc<Live>,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
@@ -170,6 +174,7 @@ impl Server {
         let shared = Arc::new(Shared {
             cores,
             bulk_bytes_max: setup.bulk_bytes_max,
+            ledger: Arc::new(Ledger::new(setup.connection_bytes)),
             live: Arc::new(setup.live),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
@@ -427,7 +432,9 @@ impl Seed {
         let opened =
             Box::pin(driver.run(opening.open(&env))).await.map_err(ServerError::Runtime)?;
         let Some(shard) = opened? else { return Ok(()) };
-        let executor = Executor::new(shard, &env, Arc::clone(&shared.live));
+        shared.ledger.set_bells(&bells);
+        let output = Arc::clone(&shared.ledger.output);
+        let executor = Executor::new(shard, &env, Arc::clone(&shared.live), output);
         let endpoint = wires.attach(bells);
         let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
         if let Err(error) = worker.run(driver).await {

@@ -100,6 +100,7 @@ impl Prepared {
             options: config.shard_options(&plan),
             listener,
             bulk_bytes_max: u32::try_from(plan.value_bytes_max).unwrap_or(u32::MAX),
+            connection_bytes: plan.connection_bytes,
             live: Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling),
             telemetry: Static {
                 started: Instant::now(),

@@ -75,6 +75,7 @@ impl Shared {
             // The kernel notes the peak now and then only.
             peak: usage.rss_peak_bytes.max(usage.rss_bytes),
             dataset: sum.memtable_bytes + sum.sealed_bytes + sum.cache_bytes,
+            clients: self.ledger.used_bytes(),
             allocated: usage.rss_bytes,
             active: usage.rss_bytes,
             resident: usage.rss_bytes,

@@ -33,6 +33,9 @@ impl<E: Env> Shard<E> {
         let added_bytes = self.check_sizes(ops).map_err(Refusal::Error)?;
         self.admit(ops, added_bytes)?;
         let inner = &self.inner;
+        if self.would_overflow(added_bytes) {
+            self.seal_if_allowed();
+        }
         let view = inner.view.borrow();
         let mut gather = inner.gather.borrow_mut();
         let mut seq = inner.progress.last.get();
@@ -90,6 +93,13 @@ impl<E: Env> Shard<E> {
         self.inner.erasing.get()
     }
 
+    /// Whether `added_bytes` more make the active memtable larger than it may be. One write alone may, else none of its size
+    /// could ever be taken.
+    fn would_overflow(&self, added_bytes: usize) -> bool {
+        let active = &self.inner.view.borrow().active;
+        !active.is_empty() && active.bytes() + added_bytes > self.inner.options.memtable_bytes
+    }
+
     fn check_sizes(&self, ops: &[Op<'_>]) -> Result<usize> {
         let mut bytes = 0;
         for op in ops {
@@ -124,7 +134,7 @@ impl<E: Env> Shard<E> {
             gather_bytes_max: GATHER_BYTES_MAX,
             log_full: self.is_log_full(inner.gather.borrow().bytes(), added_bytes, deletes_only),
             sync_late: inner.sync_late.get(),
-            memtable_full: view.active.bytes() >= inner.options.memtable_bytes,
+            memtable_full: self.would_overflow(added_bytes),
             sealed: view.sealed.len(),
             sealed_max: inner.options.sealed_memtables_max,
             deletes_spent: self.are_deletes_spent(),

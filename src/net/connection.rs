@@ -5,16 +5,19 @@
 //!   the input stays unparsed: one round of a connection is under way at a time.
 //! - At most one send is in flight; what becomes ready meanwhile gathers in `out`.
 //! - Input is held up to one request (`ParserLimits`); while whole requests wait, up to `INPUT_BYTES_HELD`, then the
-//!   socket is no longer read (and what its receive brought before that ended is held too: the core's receive buffers).
+//!   socket is no longer read (a receive that was armed still brings one buffer).
+//! - What is held beyond `HOLDING_BYTES_FREE` is written down in the ledger, input before it comes.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::command::Session;
 use crate::gather::Gathers;
+use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
-    INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX, OUTPUT_BYTES_STOP_READING,
-    RESPONSE_BYTES_MAX,
+    HOLD_PROGRESS_BYTES, HOLD_STALL_MAX, INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX,
+    OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
 use crate::reply::Replies;
@@ -48,8 +51,15 @@ pub(crate) struct Connection {
     /// Commands that another core sent back: shard, and what is to be asked again.
     pub(crate) rests: Vec<(usize, Box<Request>)>,
     pub(crate) out: Vec<u8>,
-    /// A send is in flight.
+    /// The memory of all connections, and what this one has of it: for `input`, and for replies that have not left.
+    ledger: Arc<Ledger>,
+    pub(crate) room: Holding,
+    owed: Holding,
+    /// It is not read until there is room for more of its request.
+    pub(crate) waits_for_room: bool,
+    /// A send is in flight, and of how many bytes.
     pub(crate) sending: bool,
+    pub(crate) sending_bytes: usize,
     /// A receive is armed.
     pub(crate) receiving: bool,
     /// Its receive ended because no buffer was free.
@@ -67,6 +77,9 @@ pub(crate) struct Connection {
     /// When a send last made progress (or began).
     pub(crate) progress_at: Duration,
     pub(crate) last_active_at: Duration,
+    /// When it last had sent [`HOLD_PROGRESS_BYTES`] more, and what it has sent since.
+    sent_enough_at: Duration,
+    sent_since_bytes: usize,
     /// When it began to linger, and what was thrown away since, in bytes.
     pub(crate) lingers_since: Duration,
     pub(crate) discarded_bytes: u64,
@@ -77,6 +90,7 @@ impl Connection {
         socket: OwnedFd,
         limits: ParserLimits,
         session: Session,
+        ledger: Arc<Ledger>,
         now: Duration,
     ) -> Self {
         Self {
@@ -90,7 +104,12 @@ impl Connection {
             gathers: Gathers::default(),
             rests: Vec::new(),
             out: Vec::new(),
+            ledger,
+            room: Holding::default(),
+            owed: Holding::default(),
+            waits_for_room: false,
             sending: false,
+            sending_bytes: 0,
             receiving: false,
             starved: false,
             waits_for_admission: false,
@@ -100,6 +119,8 @@ impl Connection {
             needs_bytes: false,
             progress_at: now,
             last_active_at: now,
+            sent_enough_at: now,
+            sent_since_bytes: 0,
             lingers_since: now,
             discarded_bytes: 0,
         }
@@ -131,7 +152,7 @@ impl Connection {
         if self.input_from == self.input.len() {
             self.input.clear();
             self.input_from = 0;
-            if self.input.capacity() > INPUT_BYTES_HELD {
+            if self.input.capacity() > HOLDING_BYTES_FREE {
                 self.input = Vec::new();
             }
         } else if self.input_from >= self.input.len() / 2 {
@@ -159,7 +180,77 @@ impl Connection {
 
     /// The client does not read its replies as fast as it sends commands.
     pub(crate) fn is_clogged(&self) -> bool {
-        self.waiting_output() >= OUTPUT_BYTES_STOP_READING
+        let waiting = self.waiting_output();
+        waiting >= OUTPUT_BYTES_STOP_READING
+            || (waiting > HOLDING_BYTES_FREE && self.ledger.output.is_full())
+    }
+
+    /// The client has sent so many bytes.
+    pub(crate) fn note_received(&mut self, bytes: usize, now: Duration) {
+        self.last_active_at = now;
+        self.sent_since_bytes += bytes;
+        if self.sent_since_bytes >= HOLD_PROGRESS_BYTES {
+            self.sent_enough_at = now;
+            self.sent_since_bytes = 0;
+        }
+    }
+
+    /// Sees that there is memory for more input than is held, and answers whether there is. It grows towards what the
+    /// request needs as bytes arrive, at most to double.
+    pub(crate) fn take_room(&mut self) -> bool {
+        let held = self.input.len();
+        if held <= HOLDING_BYTES_FREE {
+            self.room.set(&self.ledger.input, 0);
+            self.waits_for_room = false;
+            return true;
+        }
+        if held < self.room.bytes() {
+            self.waits_for_room = false;
+            return true;
+        }
+        let to_come =
+            if self.needs_bytes { self.parser.needed_hint(self.unparsed_bytes()) } else { held };
+        let wanted = held + to_come.clamp(HOLDING_BYTES_FREE, held);
+        let account = &self.ledger.input;
+        let granted = self.room.try_grow(account, wanted) || {
+            account.expect_returns();
+            self.room.try_grow(account, wanted)
+        };
+        if granted {
+            self.input.reserve_exact(wanted - held);
+        } else {
+            // What came before the socket was no longer read.
+            self.room.set(account, held);
+        }
+        self.waits_for_room = !granted;
+        granted
+    }
+
+    /// It has waited for room, through no fault of its client.
+    pub(crate) fn has_room_again(&mut self, now: Duration) {
+        self.waits_for_room = false;
+        self.sent_enough_at = now;
+    }
+
+    /// Writes down what its replies hold.
+    pub(crate) fn hold_output(&mut self, now: impl FnOnce() -> Duration) {
+        let bytes = self.waiting_output() + self.sending_bytes + self.gathers.held_bytes();
+        if bytes > HOLDING_BYTES_FREE && self.owed.bytes() == 0 {
+            self.progress_at = now();
+        }
+        self.owed.set(&self.ledger.output, bytes);
+    }
+
+    /// Others wait for memory that this client keeps without getting on.
+    pub(crate) fn is_in_the_way(&self, now: Duration) -> bool {
+        let stalled = |since: Duration| now.saturating_sub(since) > HOLD_STALL_MAX;
+        let sends_too_slowly = self.room.bytes() > 0
+            && self.needs_bytes
+            && !self.waits_for_room
+            && stalled(self.sent_enough_at);
+        let reads_too_slowly = self.owed.bytes() > 0 && stalled(self.progress_at);
+        (sends_too_slowly && self.ledger.input.is_waited_for())
+            || (reads_too_slowly && self.ledger.output.is_waited_for())
     }
 
     /// Bytes of replies that are ready and not yet with the kernel.
@@ -172,14 +263,10 @@ impl Connection {
         self.is_clogged() || self.replies.expected_bytes() >= RESPONSE_BYTES_MAX
     }
 
-    /// Commands that may be asked again now. Whatever the others have brought, those that bring the next reply may, once
-    /// the client has taken what is ready: else all would wait for each other.
+    /// Commands that may be asked again now: those that bring the next reply, once the client has taken what is ready.
     pub(crate) fn askable_rest(&self) -> Option<usize> {
         if self.rests.is_empty() || self.out.len() >= OUTPUT_BYTES_STOP_READING {
             return None;
-        }
-        if !self.is_clogged() {
-            return Some(0);
         }
         let first = self.replies.first_open_hole();
         let holds = |request: &Request| request.commands().first().map(|command| command.hole);

@@ -72,6 +72,10 @@ pub(crate) struct Worker {
     unadmitted: Vec<Key>,
     /// Connections whose receive ended for want of a buffer.
     starved: Vec<Key>,
+    /// Connections that are not read until there is memory for more of their requests; the first one longest.
+    roomless: VecDeque<Key>,
+    /// [`crate::ledger::Account::returns`] when they were last looked at.
+    room_seen: u64,
     released: SeqNo,
     admission_seen: u64,
     finished: Vec<Finished>,
@@ -105,7 +109,7 @@ impl Worker {
             ring,
             mesh,
             tools: CoreTools::new(executor.shard.clone(), env.clone()),
-            requests: Requests::default(),
+            requests: Requests::new(Arc::clone(&shared.ledger.output)),
             slots: Rc::new(slots),
             facts,
             limits,
@@ -119,6 +123,8 @@ impl Worker {
             gated: Vec::new(),
             unadmitted: Vec::new(),
             starved: Vec::new(),
+            roomless: VecDeque::new(),
+            room_seen: 0,
             released: executor.shard.released_seq(),
             admission_seen: 0,
             finished: Vec::new(),
@@ -210,6 +216,7 @@ impl Worker {
             }
         }
         self.flush(key);
+        drop(response.holding);
     }
 
     // ---- steps 3 and 4 ----
@@ -217,8 +224,9 @@ impl Worker {
     /// Whatever became possible since the last pass. Answers whether anything was done.
     fn go_on(&mut self) -> bool {
         let mut busy = false;
-        while let Some(Filled { target, hole, bytes, gate }) = self.executor.next_filled() {
+        while let Some(filled) = self.executor.next_filled() {
             busy = true;
+            let Filled { target, hole, bytes, gate, holding } = filled;
             match target {
                 Target::Conn(key) => {
                     if let Some(conn) = self.conns.get_mut(key) {
@@ -232,9 +240,12 @@ impl Worker {
                     self.deliver();
                 }
             }
+            // Whoever got the bytes has written them down.
+            drop(holding);
         }
         busy |= self.release();
         busy |= self.admit();
+        busy |= self.give_room();
         for _ in 0..self.ready.len() {
             let Some(key) = self.ready.pop_front() else { break };
             busy = true;
@@ -292,7 +303,7 @@ impl Worker {
         if self.unadmitted.is_empty() && !self.requests.any_waiting() {
             return false;
         }
-        let changes = self.executor.shard.admission_changes();
+        let changes = self.executor.changes();
         if changes == self.admission_seen {
             return false;
         }
@@ -343,6 +354,14 @@ impl Worker {
             }
             if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
+                self.kill(key);
+                continue;
+            }
+            if conn.is_in_the_way(now) {
+                tracing::warn!(
+                    peer = conn.session.peer,
+                    "closed: memory is short, and it neither sends the rest of a large request nor reads its replies"
+                );
                 self.kill(key);
                 continue;
             }

@@ -128,6 +128,10 @@ impl Worker {
                     match dispatcher.dispatch(key, spec, args, parts) {
                         Dispatched::Next => {}
                         Dispatched::Barrier => barrier = true,
+                        Dispatched::Later => {
+                            net.commands -= 1;
+                            return consumed;
+                        }
                         Dispatched::Wait => {
                             net.commands -= 1;
                             conn.waits_for_admission = true;
@@ -158,7 +162,13 @@ impl Worker {
     /// Sends off what a round of commands made: requests to other cores, replies to the client.
     fn after_commands(&mut self, key: Key) {
         let mut own = None;
-        for (core, request) in self.outbox.take() {
+        for (core, mut request) in self.outbox.take() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                request.head = conn.replies.first_open_hole().unwrap_or_default();
+                if request.is_large() {
+                    request.hold(&self.shared.ledger.input, conn.room.take());
+                }
+            }
             if core == self.index {
                 own = Some(request);
             } else {
@@ -176,7 +186,8 @@ impl Worker {
         while let Some(conn) = self.conns.get_mut(key)
             && let Some(next) = conn.askable_rest()
         {
-            let (core, request) = conn.rests.swap_remove(next);
+            let (core, mut request) = conn.rests.swap_remove(next);
+            request.head = conn.replies.first_open_hole().unwrap_or_default();
             if core == self.index {
                 self.received(Message::Request(request));
             } else {

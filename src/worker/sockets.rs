@@ -1,6 +1,7 @@
 //! Step 1 of a pass: what sockets did, and replies on their way out.
 
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use shard::env::Env as _;
@@ -27,10 +28,10 @@ impl Worker {
         };
         match event {
             SocketEvent::Received(buffer) => {
-                conn.receiving = more;
+                conn.receiving = false;
                 let bytes: &[u8] = &buffer;
                 self.net.input_bytes += bytes.len() as u64;
-                conn.last_active_at = self.env.now();
+                conn.note_received(bytes.len(), self.env.now());
                 if conn.phase == Phase::Open && !conn.hung_up {
                     self.input(key, bytes);
                 } else if conn.phase == Phase::Lingering {
@@ -47,7 +48,7 @@ impl Worker {
                 self.starved.push(key);
             }
             SocketEvent::Cancelled => {
-                conn.receiving = more;
+                conn.receiving = false;
                 self.rearm(key);
             }
             SocketEvent::Closed => {
@@ -107,21 +108,47 @@ impl Worker {
         let mut session =
             Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
         session.descriptor = i64::from(socket.as_raw_fd());
-        let conn = Connection::new(socket, self.limits, session, self.env.now());
+        let ledger = Arc::clone(&self.shared.ledger);
+        let conn = Connection::new(socket, self.limits, session, ledger, self.env.now());
         let key = self.conns.insert(conn);
         self.rearm(key);
     }
 
-    /// Arms or ends a connection's receive as it wants input or not.
+    /// Arms a connection's receive if it wants input and there is memory for it. One that is armed brings a buffer at most.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if conn.wants_input() && !conn.receiving && !conn.starved {
+        let may_receive = conn.wants_input() && {
+            let had_to_wait = conn.waits_for_room;
+            let has_room = conn.take_room();
+            if !has_room && !had_to_wait {
+                self.roomless.push_back(key);
+            }
+            has_room
+        };
+        if may_receive && !conn.receiving && !conn.starved {
             conn.receiving = true;
-            self.ring.recv_multi(&conn.socket, key.token());
-        } else if !conn.wants_input() && conn.receiving {
-            // It answers `Cancelled`, and then this is asked again.
-            self.ring.cancel(key.token());
+            self.ring.recv(&conn.socket, key.token());
         }
+    }
+
+    /// Memory was given back: those who wait for it get theirs, the first one first.
+    pub(super) fn give_room(&mut self) -> bool {
+        let returns = self.shared.ledger.input.returns();
+        if self.roomless.is_empty() || returns == self.room_seen {
+            return false;
+        }
+        self.room_seen = returns;
+        while let Some(&key) = self.roomless.front() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                if conn.wants_input() && !conn.take_room() {
+                    break;
+                }
+                conn.has_room_again(self.env.now());
+            }
+            self.roomless.pop_front();
+            self.rearm(key);
+        }
+        true
     }
 
     /// Moves the replies that may leave to the socket, and sees what the connection does next.
@@ -142,9 +169,11 @@ impl Worker {
         if !conn.sending && !conn.out.is_empty() && conn.phase != Phase::Dead {
             let out = std::mem::take(&mut conn.out);
             conn.sending = true;
+            conn.sending_bytes = out.len();
             conn.progress_at = self.env.now();
             self.ring.send(&conn.socket, out, 0, key.token());
         }
+        conn.hold_output(|| self.env.now());
         // A request that is not whole yet waits for bytes, not for a turn.
         let may_run_on = conn.has_commands()
             && conn.may_run()
@@ -186,6 +215,7 @@ impl Worker {
             return;
         }
         conn.sending = false;
+        conn.sending_bytes = 0;
         if conn.out.is_empty() && buf.capacity() <= crate::limits::OUTPUT_BUFFER_KEPT_BYTES {
             buf.clear();
             conn.out = buf;

@@ -20,6 +20,7 @@ mod kill9;
 mod large;
 mod linger;
 mod loading;
+mod memory;
 mod multikey;
 mod pipelining;
 mod resp;

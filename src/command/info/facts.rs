@@ -45,6 +45,8 @@ pub struct Memory {
     pub rss: u64,
     pub peak: u64,
     pub dataset: u64,
+    /// What is large of the requests that come in and of the replies that have not left.
+    pub clients: u64,
     pub allocated: u64,
     pub active: u64,
     pub resident: u64,

@@ -155,6 +155,7 @@ fn memory(text: &mut Text, memory: &Memory) {
     text.bytes("used_memory_rss", memory.rss);
     text.bytes("used_memory_peak", memory.peak);
     text.field("used_memory_dataset", memory.dataset);
+    text.field("mem_clients_normal", memory.clients);
     text.field("allocator_allocated", memory.allocated);
     text.field("allocator_active", memory.active);
     text.field("allocator_resident", memory.resident);

@@ -74,7 +74,7 @@ impl Echoes {
                 let stream = TcpStream::from(socket);
                 stream.set_nodelay(true).unwrap();
                 let socket = OwnedFd::from(stream);
-                ring.recv_multi(&socket, self.next);
+                ring.recv(&socket, self.next);
                 self.sockets.insert(self.next, (socket, Vec::new(), false));
                 self.next += 1;
             }
@@ -82,7 +82,7 @@ impl Echoes {
                 let (socket, waiting, _) = self.sockets.get_mut(&token).unwrap();
                 waiting.extend_from_slice(&buffer);
                 if !more {
-                    ring.recv_multi(&*socket, token);
+                    ring.recv(&*socket, token);
                 }
             }
             SocketEvent::Sent { buf, from, written } => {

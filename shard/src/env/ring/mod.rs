@@ -3,7 +3,7 @@
 //! It knows files and sockets, and no protocol. One [`Ring`] per core, created and used on that core's thread.
 //!
 //! # A pass
-//! 1. Operations are queued by plain calls ([`Ring::recv_multi`], [`Ring::send`], a polled file operation): no
+//! 1. Operations are queued by plain calls ([`Ring::recv`], [`Ring::send`], a polled file operation): no
 //!    system call.
 //! 2. [`Ring::pass`] submits them all and reaps what has completed with one `io_uring_enter`; it enters again only
 //!    while the kernel says that there is more, and not at all when there is nothing to do.
@@ -12,8 +12,8 @@
 //! # Rules of sockets
 //! - A token names a socket and is chosen by the caller. One receive and one send may be in flight per socket:
 //!   several sends may be reordered.
-//! - A multishot operation goes on until an event says `more: false`: then arm it again, or not (back-pressure:
-//!   [`Ring::cancel`], and do not arm again).
+//! - An accept goes on until an event says `more: false`: then arm it again, or not. A receive brings one buffer: arm it
+//!   again when there is memory for another (back-pressure).
 //! - After [`Ring::close`] what was in flight still completes under its token: reuse a token only after that.
 //! - An accept that failed for lack of descriptors has ended: arm it again when a connection was closed, or later, and
 //!   not at once.
@@ -106,7 +106,7 @@ pub struct Completion {
     pub token: u64,
     /// What it was.
     pub event: SocketEvent,
-    /// The multishot operation goes on. False: it has ended and may be armed again.
+    /// The operation, an accept, goes on. False: it has ended and may be armed again.
     pub more: bool,
 }
 
@@ -239,10 +239,14 @@ impl Ring {
         self.arm(entry, KIND_ACCEPT, token);
     }
 
-    /// Receives until an event says `more: false`.
-    pub fn recv_multi(&self, socket: impl AsFd, token: u64) {
+    /// Receives once, at most one buffer. Not until the socket is empty: one that is full would take all buffers, and more
+    /// than its reader has memory for.
+    pub fn recv(&self, socket: impl AsFd, token: u64) {
         let fd = Fd(socket.as_fd().as_raw_fd());
-        let entry = opcode::RecvMulti::new(fd, BUFFER_GROUP).build();
+        let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0)
+            .buf_group(BUFFER_GROUP)
+            .build()
+            .flags(squeue::Flags::BUFFER_SELECT);
         self.arm(entry, KIND_RECV, token);
     }
 

@@ -69,7 +69,7 @@ fn serve_echo(ring: &Ring, listener: &TcpListener, connections: usize) -> usize 
         match completion.event {
             SocketEvent::Accepted(socket) => {
                 assert!(completion.more);
-                ring.recv_multi(&socket, next);
+                ring.recv(&socket, next);
                 let echo = Echo { socket, waiting: Vec::new(), sending: false, starved: false };
                 echoes.insert(next, echo);
                 next += 1;
@@ -79,7 +79,7 @@ fn serve_echo(ring: &Ring, listener: &TcpListener, connections: usize) -> usize 
                 echo.waiting.extend_from_slice(&buffer);
                 feed(echo, token);
                 if !completion.more {
-                    ring.recv_multi(&echo.socket, token);
+                    ring.recv(&echo.socket, token);
                 }
             }
             SocketEvent::Sent { buf, from, written } => {
@@ -104,7 +104,7 @@ fn serve_echo(ring: &Ring, listener: &TcpListener, connections: usize) -> usize 
         if ring.buffers_free() > 0 {
             for (&token, echo) in echoes.iter_mut().filter(|(_, echo)| echo.starved) {
                 echo.starved = false;
-                ring.recv_multi(&echo.socket, token);
+                ring.recv(&echo.socket, token);
             }
         }
         gone == connections
@@ -146,39 +146,37 @@ fn echo_to_many_connections() {
 }
 
 #[test]
-fn receives_starve_without_buffers_and_go_on_when_they_return() {
+fn a_receive_takes_one_buffer_and_starves_when_none_is_free() {
     let ring = ring_of(2, 64);
     let (socket, mut peer) = pair();
-    ring.recv_multi(&socket, 7);
     peer.write_all(&[1; 64 * 5]).unwrap();
     let mut held = Vec::new();
-    pass_until(&ring, |completion| match completion.event {
-        SocketEvent::Received(buffer) => {
-            held.push(buffer);
-            false
-        }
-        SocketEvent::Starved => {
+    for _ in 0..2 {
+        ring.recv(&socket, 7);
+        pass_until(&ring, |completion| {
             assert_eq!((completion.token, completion.more), (7, false));
+            let SocketEvent::Received(buffer) = completion.event else { panic!("{held:?}") };
+            held.push(buffer);
             true
-        }
-        event => panic!("{event:?}"),
+        });
+    }
+    assert_eq!((ring.buffers_free(), ring.in_flight()), (0, 0));
+    ring.recv(&socket, 7);
+    pass_until(&ring, |completion| {
+        assert!(matches!(completion.event, SocketEvent::Starved), "{completion:?}");
+        assert_eq!((completion.token, completion.more), (7, false));
+        true
     });
-    assert_eq!(held.len(), 2);
-    assert_eq!(ring.buffers_free(), 0);
     held.pop();
     assert_eq!(ring.buffers_free(), 1);
     held.clear();
     let mut received = 64 * 2;
-    ring.recv_multi(&socket, 7);
+    ring.recv(&socket, 7);
     pass_until(&ring, |completion| {
-        match completion.event {
-            SocketEvent::Received(buffer) => {
-                assert!(buffer.iter().all(|&byte| byte == 1));
-                received += buffer.len();
-            }
-            SocketEvent::Starved => ring.recv_multi(&socket, 7),
-            event => panic!("{event:?}"),
-        }
+        let SocketEvent::Received(buffer) = completion.event else { panic!("{completion:?}") };
+        assert!(buffer.iter().all(|&byte| byte == 1));
+        received += buffer.len();
+        ring.recv(&socket, 7);
         received == 64 * 5
     });
 }
@@ -204,7 +202,7 @@ fn echo_with_two_small_buffers() {
 fn a_cancelled_receive_says_so_and_may_be_armed_again() {
     let ring = ring_of(4, 256);
     let (socket, mut peer) = pair();
-    ring.recv_multi(&socket, 3);
+    ring.recv(&socket, 3);
     ring.pass(&mut Vec::new()).unwrap();
     assert_eq!(ring.in_flight(), 1);
     ring.cancel(3);
@@ -217,7 +215,7 @@ fn a_cancelled_receive_says_so_and_may_be_armed_again() {
     // Nothing to cancel is no event.
     ring.cancel(3);
     peer.write_all(b"later").unwrap();
-    ring.recv_multi(&socket, 3);
+    ring.recv(&socket, 3);
     pass_until(&ring, |completion| {
         let SocketEvent::Received(buffer) = completion.event else { panic!("{completion:?}") };
         assert_eq!(&*buffer, b"later");
@@ -243,7 +241,7 @@ fn an_accept_can_be_cancelled() {
 fn close_ends_what_is_in_flight() {
     let ring = ring_of(4, 256);
     let (socket, mut peer) = pair();
-    ring.recv_multi(&socket, 1);
+    ring.recv(&socket, 1);
     let mut filler = TcpStream::from(socket.try_clone().unwrap());
     filler.set_nonblocking(true).unwrap();
     let bytes = vec![9; 1 << 16];
@@ -307,7 +305,7 @@ fn a_send_to_a_closed_peer_fails_and_gives_the_buffer_back() {
 fn shutdown_ends_both_directions() {
     let ring = ring_of(4, 256);
     let (socket, _peer) = pair();
-    ring.recv_multi(&socket, 1);
+    ring.recv(&socket, 1);
     ring.shutdown(&socket);
     pass_until(&ring, |completion| {
         assert!(matches!(completion.event, SocketEvent::Closed), "{completion:?}");
@@ -322,7 +320,7 @@ fn a_full_submission_queue_is_no_limit() {
     let ring = Ring::new(&options, Bell::new().unwrap()).unwrap();
     let pairs: Vec<_> = (0..100).map(|_| pair()).collect();
     for (token, (socket, _)) in (0..).zip(&pairs) {
-        ring.recv_multi(socket, token);
+        ring.recv(socket, token);
         ring.send(socket, vec![token as u8; 10], 0, token);
     }
     for (token, (_, peer)) in (0_u8..).zip(&pairs) {
@@ -335,6 +333,7 @@ fn a_full_submission_queue_is_no_limit() {
             SocketEvent::Received(buffer) => {
                 assert!(buffer.iter().all(|&byte| u64::from(byte) == completion.token));
                 received += buffer.len();
+                ring.recv(&pairs[usize::try_from(completion.token).unwrap()].0, completion.token);
             }
             event => panic!("{event:?}"),
         }
@@ -351,7 +350,7 @@ fn a_full_submission_queue_is_no_limit() {
 fn an_idle_ring_makes_no_system_calls() {
     let ring = ring_of(4, 256);
     let (socket, _peer) = pair();
-    ring.recv_multi(&socket, 1);
+    ring.recv(&socket, 1);
     ring.pass(&mut Vec::new()).unwrap();
     let before = ring.enters();
     for _ in 0..1000 {
@@ -366,7 +365,7 @@ fn dropping_a_ring_ends_its_operations() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (socket, mut peer) = pair();
     ring.accept_multi(&listener, LISTENER);
-    ring.recv_multi(&socket, 1);
+    ring.recv(&socket, 1);
     ring.send(&socket, vec![9; 32 << 20], 0, 1);
     ring.pass(&mut Vec::new()).unwrap();
     drop(ring);
@@ -381,7 +380,7 @@ fn dropping_a_ring_ends_its_operations() {
 fn a_buffer_may_outlive_its_ring() {
     let ring = ring_of(4, 256);
     let (socket, mut peer) = pair();
-    ring.recv_multi(&socket, 1);
+    ring.recv(&socket, 1);
     peer.write_all(b"kept").unwrap();
     let mut kept = None;
     pass_until(&ring, |completion| {
