@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
 use crate::command::CommandId;
@@ -161,9 +162,18 @@ impl Requests {
         let Some(UnderWay { request, ran, answers }) = self.under_way.get_mut(key) else {
             unreachable!("a request is there until it is finished")
         };
+        let mut foreseen = *ran;
         while let Some(&command) = request.commands().get(*ran) {
             if answers.is_full() {
                 break;
+            }
+            if *ran >= foreseen {
+                let ahead = request.commands().iter().skip(*ran).take(FORESEEN_MAX);
+                foreseen += ahead.len();
+                if ahead.len() > 1 {
+                    let gets = ahead.filter(|command| command.id == CommandId::Get);
+                    executor.shard.foresee(gets.map(|command| request.args(command).arg(1)));
+                }
             }
             if matches!(command.id, CommandId::Stats | CommandId::Info) {
                 answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats(executor)))));

@@ -18,6 +18,7 @@ const UNSAFE_ALLOWED: &[(&str, &str)] = &[
     ("shard/src/env/glommio/driver.rs", "a descriptor handed to the runtime"),
     ("shard/src/env/glommio/tests.rs", "the CPU time of a thread"),
     ("shard/src/memtable/raw.rs", "entries addressed by pointer inside an arena"),
+    ("shard/src/prefetch.rs", "the instruction that fetches a cache line"),
     ("shard/src/tests/allocations.rs", "an allocator that notes the largest request"),
     ("src/runtime", "file descriptors and signals of the executors"),
     ("src/net", "sockets on the core's ring"),

@@ -55,14 +55,14 @@ pub enum Read<E: Env, R> {
 
 /// Position in the tables of a view: level, and in L0 the table.
 #[derive(Debug, Clone, Copy, Default)]
-struct Search {
+pub(crate) struct Search {
     level: usize,
     l0_index: usize,
 }
 
 impl Search {
     /// The next table that may hold `key`, and the block of it that would. Filters and indexes are in memory.
-    fn next<'v, E: Env>(
+    pub(crate) fn next<'v, E: Env>(
         &mut self,
         shard: &Shard<E>,
         view: &'v View<E>,
@@ -114,7 +114,19 @@ impl<E: Env> Shard<E> {
                 return Read::Done(self.answered(Found { value, gate }, answer));
             }
         }
-        let mut search = Search::default();
+        let foreseen = self.inner.foresight.borrow_mut().take(key, self.inner.views.get());
+        let mut search = match foreseen {
+            None => Search::default(),
+            Some((_, None)) => return Read::Done(self.answered(Found::ABSENT, answer)),
+            Some((search, Some(block))) => {
+                if let Some(entry) = block.get_hashed(key, hash) {
+                    let found = Found::from_entry(&entry, SeqNo(0));
+                    return Read::Done(self.answered(found, answer));
+                }
+                add(&self.counters().filter_false, 1);
+                search
+            }
+        };
         loop {
             let Some((table, handle)) = search.next(self, &view, key, hash) else {
                 return Read::Done(self.answered(Found::ABSENT, answer));

@@ -268,6 +268,8 @@ impl<E: Env> Inspected<E> {
                 admission: Event::new(),
                 pressure: Pressure::new(),
                 quiet: Cell::new(false),
+                views: Cell::new(0),
+                foresight: RefCell::default(),
                 erasing: Cell::new(false),
                 closing: Cell::new(false),
                 sync_late: Cell::new(false),

@@ -19,6 +19,7 @@ use crate::commit::{Gather, Log, LogSync, Spare};
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::event::{Event, Turnstile};
+use crate::foresee::Foresight;
 use crate::key::{Identity, SeqNo};
 use crate::limits::LEVELS;
 use crate::manifest::{Manifest, Numbers};
@@ -102,6 +103,9 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) options: Options,
     pub(crate) policy: Cell<SyncPolicy>,
     pub(crate) view: RefCell<Rc<View<E>>>,
+    /// Counts the views that were published.
+    pub(crate) views: Cell<u64>,
+    pub(crate) foresight: RefCell<Foresight>,
     pub(crate) manifest: Manifest<E>,
     pub(crate) numbers: Numbers,
     pub(crate) cache: Rc<BlockCache>,
@@ -147,6 +151,7 @@ impl<E: Env> Shard<E> {
     pub(crate) fn publish(&self, view: View<E>) {
         let old = self.inner.view.replace(Rc::new(view));
         drop(old);
+        self.inner.views.set(self.inner.views.get() + 1);
         self.look_at_backlog();
         self.inner.admission.signal();
     }

@@ -235,7 +235,7 @@ pub(super) static FIELDS: &[Field] = &[
     Field {
         name: "proto_max_bulk_len",
         doc: "Longest value, in bytes, up to 512MB. Larger: one client can make the server hold more.",
-        default: "64MB, or a sixteenth of the memory if that is less",
+        default: "64MB, or a 32nd of the memory if that is less",
         set: |config, text| {
             config.proto_max_bulk_len =
                 Some(size_between(text, 64 << 10, crate::limits::BULK_BYTES_CAP.into())?);

@@ -27,6 +27,8 @@ const MEMTABLE_MIN: u64 = 64 << 10;
 const CACHE_MIN: u64 = MB;
 /// Largest default of the longest value, in bytes: it must fit a WAL frame and a memtable.
 const VALUE_DEFAULT: u64 = 64 * MB;
+/// How many of the longest values the budget holds, by default: what a merge of L0 at its stop may hold, and some.
+const VALUES_IN_BUDGET: u64 = 32;
 /// Sealed memtables that may wait for their flush, if there is memory for so many.
 const SEALED_MAX: u64 = 2;
 
@@ -242,11 +244,12 @@ impl LsmConfig {
         Ok((memtables, sealed))
     }
 
-    /// A value is in memory up to three times at once: input, WAL frame, memtable.
+    /// A value is in memory up to three times at once on its way in: input, WAL frame, memtable. And a merge or a scan holds
+    /// one for each table of L0: by default they are about the budget once more at the worst, by hand it is the operator's choice.
     fn longest_value(&self, budget: u64) -> Result<u64, ConfigError> {
         let limit = budget / 4;
         match self.proto_max_bulk_len {
-            None => Ok(VALUE_DEFAULT.min(budget / 16 / MB * MB).max(MB)),
+            None => Ok(VALUE_DEFAULT.min(budget / VALUES_IN_BUDGET / MB * MB).max(MB)),
             Some(bytes) if bytes <= limit => Ok(bytes),
             Some(bytes) => Err(ConfigError::whole(
                 "proto_max_bulk_len",
@@ -335,7 +338,7 @@ mod tests {
         let container = HostMemory { bytes: 512 * MB, is_limit: true };
         let plan = LsmConfig::default().derive(2, &container).unwrap();
         assert_eq!(plan.budget_bytes, 256 * MB);
-        assert_eq!(plan.value_bytes_max, 16 * MB);
+        assert_eq!(plan.value_bytes_max, 8 * MB);
         assert!(plan.to_string().contains("half of the container's limit of 512MB"), "{plan}");
     }
 

@@ -16,6 +16,7 @@
 mod args;
 mod error;
 mod inline;
+mod lookahead;
 mod parser;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ pub mod writer;
 
 pub use args::{ArgRange, Args};
 pub use error::ProtocolError;
+pub(crate) use lookahead::{Ahead, look_ahead};
 pub use parser::{Parsed, Parser, ParserLimits};
 pub(crate) use parser::{is_http, strict_number};
 pub use writer::Protocol;

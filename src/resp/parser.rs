@@ -378,7 +378,7 @@ pub(crate) fn is_http(name: &[u8]) -> bool {
 /// Up to three digits and CRLF, in the one canonical form: the number, and the bytes read. `None` says nothing: the line
 /// may be longer, broken or not all there. Patterns, not a loop: nearly every line of real traffic ends here.
 #[inline]
-fn quick_number(line: &[u8]) -> Option<(u32, usize)> {
+pub(super) fn quick_number(line: &[u8]) -> Option<(u32, usize)> {
     let digit = |byte: u8| u32::from(byte - b'0');
     match *line {
         [a @ b'0'..=b'9', b'\r', b'\n', ..] => Some((digit(a), 3)),

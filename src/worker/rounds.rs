@@ -1,6 +1,7 @@
 //! A round of a connection: the commands that its input holds, up to where something must wait.
 
 use shard::env::Env as _;
+use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
 use super::Worker;
@@ -10,7 +11,7 @@ use crate::limits::{COMMANDS_PER_TURN, TURN_US};
 use crate::mesh::Message;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
-use crate::resp::Parsed;
+use crate::resp::{Ahead, Parsed, look_ahead};
 use crate::slab::Key;
 
 /// Commands between two looks at the clock.
@@ -66,9 +67,20 @@ impl Worker {
         let Some(conn) = conns.get_mut(key) else { return 0 };
         let began = env.now();
         let mut consumed = 0;
+        let mut foreseen = 0;
         conn.needs_bytes = false;
         for count in 1..=COMMANDS_PER_TURN {
             let rest = &input[consumed..];
+            if consumed >= foreseen && !conn.parser.in_request() {
+                let seen = Seen::new(rest);
+                let is_ours = |key: &&[u8]| {
+                    slots.shards() == 1 || usize::from(slots.shard_of_key(key)) == *index
+                };
+                if seen.gets > 1 {
+                    executor.shard.foresee(seen.keys().filter(is_ours));
+                }
+                foreseen = consumed + seen.bytes.max(1);
+            }
             let parsed = match conn.parser.parse(rest) {
                 Ok(parsed) => parsed,
                 Err(error) => {
@@ -194,6 +206,36 @@ impl Worker {
                 self.mesh.send(core, Message::Request(request));
             }
         }
+    }
+}
+
+/// The keys of the GETs that a pipeline holds next.
+struct Seen<'a> {
+    keys: [&'a [u8]; FORESEEN_MAX],
+    gets: usize,
+    /// Bytes looked at.
+    bytes: usize,
+}
+
+impl<'a> Seen<'a> {
+    fn new(input: &'a [u8]) -> Self {
+        let mut seen = Self { keys: [&[]; FORESEEN_MAX], gets: 0, bytes: 0 };
+        let mut rest = input;
+        while seen.gets < FORESEEN_MAX
+            && let Some((command, behind)) = look_ahead(rest)
+        {
+            if let Ahead::Get(key) = command {
+                seen.keys[seen.gets] = key;
+                seen.gets += 1;
+            }
+            rest = behind;
+        }
+        seen.bytes = input.len() - rest.len();
+        seen
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.keys[..self.gets].iter().copied()
     }
 }
 

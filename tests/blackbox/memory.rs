@@ -8,14 +8,19 @@ use crate::common::{Client, Options, Random, Reply, Server, encode};
 /// Those who are in the way go one after the other, each after [`rusty_lsm::limits::HOLD_STALL_MAX`].
 const CLIENTS_IN_THE_WAY: usize = 5;
 const CLIENTS: usize = 30;
-/// The longest that is taken with so little memory.
+/// More than one of them is too much for either direction; longer than what is taken by default with so little memory.
 const VALUE_BYTES: usize = 8 << 20;
 /// The eighth of the memory that is for connections; one request in each direction may go beyond it, twice while it moves
 /// between cores or from the disk to a reply; and what lies below the size from which is counted.
 const HELD_BYTES_MAX: u64 = (16 << 20) + 4 * (9 << 20);
 
 fn server() -> Server {
-    Server::start(&Options { memory: Some("128MB"), sync: Some("no"), ..Options::default() })
+    Server::start(&Options {
+        memory: Some("128MB"),
+        sync: Some("no"),
+        more: &["--set", "proto_max_bulk_len=8MB"],
+        ..Options::default()
+    })
 }
 
 /// Sends what the server takes of `bytes` before it stops reading.

@@ -29,6 +29,7 @@ use crossbeam_skiplist::{SkipSet, set};
 use crate::batch::Op;
 use crate::key::{Entry, Kind, SeqNo};
 use crate::merge::prefix;
+use crate::prefetch::prefetch;
 
 /// Size of a chunk of the arena, in words of eight bytes (1 MiB).
 const CHUNK_WORDS: usize = (1 << 20) / WORD;
@@ -230,16 +231,7 @@ impl<'a> EntryRef<'a> {
     /// each would else be waited for.
     #[inline]
     pub(super) fn prefetch(self) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = self.header.as_ptr().cast::<i8>().cast_const();
-            // SAFETY: a hint: any address may be given, none is read.
-            unsafe {
-                _mm_prefetch::<_MM_HINT_T0>(line);
-                _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(64));
-            }
-        }
+        prefetch(self.header.as_ptr().cast_const().cast());
     }
 
     #[inline]

@@ -20,6 +20,7 @@ use crate::coding::{Reader, put_varint};
 use crate::env::IoBuf;
 use crate::key::{self, Entry, Kind, SeqNo};
 use crate::limits::{BLOCK_RAW_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_CAP};
+use crate::prefetch::prefetch_in;
 
 /// Entries from one restart point to the next. More: smaller blocks, longer linear searches.
 pub const RESTART_INTERVAL: usize = 4;
@@ -343,6 +344,24 @@ impl Block {
             }
         }
         None
+    }
+
+    /// Fetches what [`Block::find_hashed`] looks at first: the tags, and the restart points.
+    #[inline]
+    pub(crate) fn prefetch_tags(&self) {
+        prefetch_in(self.tags.get().map_or(&[], |tags| tags), 0);
+        prefetch_in(self.body(), self.entries_end);
+    }
+
+    /// Fetches the entries that [`Block::find_hashed`] will look at.
+    #[inline]
+    pub(crate) fn prefetch_entry(&self, hash: u64) {
+        let Some(tags) = self.tags.get() else { return };
+        if let Some(index) = memchr::memchr(tag_of(hash), tags)
+            && let Some(at) = restart(self.body(), self.entries_end, index / RESTART_INTERVAL)
+        {
+            prefetch_in(self.body(), at);
+        }
     }
 
     fn make_tags(&self) -> Box<[u8]> {

@@ -9,6 +9,7 @@
 //! - `failure`: the Nth operation fails.
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
+//! - `foresee`: reads that were looked up ahead.
 //! - `golden`: makes the data directory of this format that later releases must open.
 //! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 
@@ -18,6 +19,7 @@ mod crash;
 mod damage;
 pub(crate) mod effort;
 mod failure;
+mod foresee;
 mod golden;
 mod metamorphic;
 mod model;
