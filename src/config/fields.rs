@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use shard::options::{CompactionStyle, SyncPolicy};
 
-use super::value::{parse_seconds, parse_size, show_size, show_time};
+use super::value::{CacheCapacity, parse_seconds, parse_size, show_size, show_time};
 use super::{FlushDb, LogFormat, LogLevel, LsmConfig, sync_name};
 use crate::limits::SHARDS_MAX;
 
@@ -116,10 +116,14 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "block_cache_capacity",
-        doc: "Cached data blocks, in bytes, all shards together. Larger: fewer reads from disk.",
+        doc: "Cached data blocks, all shards together: a size, or a number of blocks of block_size as in \"65536 blocks\". \
+              Larger: fewer reads from disk.",
         default: "what the other parts leave of the memory",
-        set: |config, text| parse_size(text).map(|bytes| config.block_cache_capacity = Some(bytes)),
-        get: |config| config.block_cache_capacity.map(size),
+        set: |config, text| {
+            config.block_cache_capacity = Some(CacheCapacity::parse(text)?);
+            Ok(())
+        },
+        get: |config| config.block_cache_capacity.map(|capacity| quoted(&capacity.to_string())),
     },
     Field {
         name: "compression",

@@ -182,11 +182,15 @@ impl LsmConfig {
         }
         let cache = match self.block_cache_capacity {
             None => left,
-            Some(bytes) if (count * CACHE_MIN..=left).contains(&bytes) => bytes,
-            Some(bytes) => {
+            Some(capacity)
+                if (count * CACHE_MIN..=left).contains(&capacity.bytes(self.block_size)) =>
+            {
+                capacity.bytes(self.block_size)
+            }
+            Some(capacity) => {
                 return Err(ConfigError::whole(
                     "block_cache_capacity",
-                    show_size(bytes),
+                    capacity.to_string(),
                     format_args!(
                         "must be between {} and {}, what the other parts leave of memory = {}",
                         show_size(count * CACHE_MIN),
@@ -296,6 +300,7 @@ fn rounded(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::CacheCapacity;
     use super::*;
 
     const HOST: HostMemory = HostMemory { bytes: 24 << 30, is_limit: false };
@@ -357,8 +362,12 @@ mod tests {
         );
         let text = refuse(LsmConfig { memtable_capacity: Some(64 << 10), ..config.clone() });
         assert!(text.contains("memtable_capacity = 64KB"), "{text}");
-        let text = refuse(LsmConfig { block_cache_capacity: Some(1 << 30), ..config.clone() });
+        let too_large = Some(CacheCapacity::Bytes(1 << 30));
+        let text = refuse(LsmConfig { block_cache_capacity: too_large, ..config.clone() });
         assert!(text.contains("block_cache_capacity = 1GB: must be between 2MB and"), "{text}");
+        let too_few = Some(CacheCapacity::Blocks(10));
+        let text = refuse(LsmConfig { block_cache_capacity: too_few, ..config.clone() });
+        assert!(text.contains("block_cache_capacity = 10 blocks: must be between"), "{text}");
         let text = refuse(LsmConfig { proto_max_bulk_len: Some(65 * MB), ..config.clone() });
         assert!(text.contains("proto_max_bulk_len = 65MB: above 64MB"), "{text}");
         // Just as large as it may be: one sealed memtable instead of two.

@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
-pub use value::{parse_seconds, parse_size, parse_time, show_size, show_time};
+pub use value::{CacheCapacity, parse_seconds, parse_size, parse_time, show_size, show_time};
 
 /// What FLUSHDB does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -93,8 +93,8 @@ pub struct LsmConfig {
     pub memtable_capacity: Option<u64>,
     /// Bytes.
     pub block_size: u64,
-    /// Bytes, all shards together.
-    pub block_cache_capacity: Option<u64>,
+    /// All shards together.
+    pub block_cache_capacity: Option<CacheCapacity>,
     pub compression: bool,
     pub filter_bits_per_key: u64,
     /// Bytes.

@@ -114,7 +114,7 @@ fn the_printed_file_reads_back_to_the_same_settings() {
         sync: SyncPolicy::Never,
         memory: Some(1_000_001),
         memtable_capacity: Some(1 << 30),
-        block_cache_capacity: Some(3 << 20),
+        block_cache_capacity: Some(CacheCapacity::Blocks(768)),
         compression: false,
         verify_tables: true,
         compaction_style: CompactionStyle::SizeTiered,

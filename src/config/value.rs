@@ -1,5 +1,6 @@
 //! Sizes and times as text.
 
+use std::fmt;
 use std::time::Duration;
 
 /// Bytes: a plain number, or one with B, KB, MB, GB, TB or KiB, MiB, GiB, TiB, in any case. KB is 1024 bytes, as in
@@ -25,6 +26,49 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         format!("'{text}' is not a size: a whole number and KB, MB or GB, as in 64MB")
     })?;
     number.checked_mul(1 << shift).ok_or_else(|| format!("'{text}' is more bytes than there are"))
+}
+
+/// How much the block cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheCapacity {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many blocks of `block_size`.
+    Blocks(u64),
+}
+
+impl CacheCapacity {
+    /// A size, or a number of blocks: `256MB`, `65536 blocks`.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match split(text) {
+            (number, "blocks") => match number.parse() {
+                Ok(blocks) => Ok(Self::Blocks(blocks)),
+                Err(_) => Err(format!("'{text}' is not a number of blocks, as in 65536 blocks")),
+            },
+            _ => parse_size(text).map(Self::Bytes),
+        }
+    }
+
+    /// In bytes, with blocks of `block_bytes`.
+    pub fn bytes(self, block_bytes: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Blocks(blocks) => blocks.saturating_mul(block_bytes),
+        }
+    }
+}
+
+impl fmt::Display for CacheCapacity {
+    /// The shortest text that [`CacheCapacity::parse`] reads back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => f.write_str(&show_size(*bytes)),
+            Self::Blocks(blocks) => write!(f, "{blocks} blocks"),
+        }
+    }
 }
 
 /// A time: a number and us, ms, s, m, h or d; 0 needs no unit.
@@ -92,6 +136,20 @@ pub fn show_time(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cache_capacities() {
+        use CacheCapacity::{Blocks, Bytes};
+        for (text, capacity) in
+            [("64MB", Bytes(64 << 20)), ("1000 blocks", Blocks(1000)), ("7blocks", Blocks(7))]
+        {
+            assert_eq!(CacheCapacity::parse(text), Ok(capacity));
+            assert_eq!(CacheCapacity::parse(&capacity.to_string()), Ok(capacity));
+        }
+        assert_eq!(Blocks(3).bytes(4096), 12288);
+        assert!(CacheCapacity::parse("blocks").unwrap_err().contains("65536 blocks"));
+        assert!(CacheCapacity::parse("3 pages").unwrap_err().contains("not a size"));
+    }
 
     #[test]
     fn sizes() {
