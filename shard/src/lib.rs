@@ -19,6 +19,9 @@ pub mod coding;
 pub mod cursor;
 pub mod env;
 pub mod error;
+#[doc(hidden)]
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzzing;
 pub mod key;
 pub mod limits;
 pub mod memtable;
