@@ -51,7 +51,7 @@ pub(crate) fn layers(
     }
     for (name, value) in variables {
         let source = Source::Environment(name.clone());
-        let key = name.trim_start_matches(ENV_PREFIX).to_ascii_lowercase();
+        let key = name.strip_prefix(ENV_PREFIX).unwrap_or(&name).to_ascii_lowercase();
         let field = find(&key, |field| field.name.replace('.', "_") == key)
             .ok_or_else(|| unknown(&source, &key))?;
         config.set(field, &value, &source)?;

@@ -16,11 +16,13 @@ const RUN: u8 = 0xff;
 /// Longest run, in KiB: above the longest line.
 const RUN_KIB_MAX: usize = 80;
 /// Longest stream, in bytes.
-const STREAM_BYTES_MAX: usize = 1 << 20;
+const STREAM_BYTES_MAX: usize = 256 << 10;
 /// Longest bulk string that is taken, in bytes: small, so that runs reach it.
 const BULK_BYTES_MAX: u32 = 128 << 10;
+/// Longest request, in bytes: two of the longest bulk strings are one too many.
+const REQUEST_BYTES_MAX: u32 = 200 << 10;
 /// A stream up to this length is cut at every byte, too.
-const EVERY_BYTE_MAX: usize = 8 << 10;
+const EVERY_BYTE_MAX: usize = 2 << 10;
 
 type Commands = Vec<Vec<Vec<u8>>>;
 
@@ -32,7 +34,10 @@ pub fn resp(input: &[u8]) {
     let Some((&flags, rest)) = input.split_first() else { return };
     let Some((cuts, rest)) = rest.split_first_chunk::<4>() else { return };
     let limits = match flags & 1 {
-        0 => ParserLimits::new(BULK_BYTES_MAX),
+        0 => ParserLimits {
+            request_bytes_max: REQUEST_BYTES_MAX,
+            ..ParserLimits::new(BULK_BYTES_MAX)
+        },
         _ => ParserLimits::before_auth(BULK_BYTES_MAX),
     };
     let stream = stream(rest);

@@ -107,12 +107,16 @@ fn build(in_order: bool) -> Base {
     let sim = Sim::new(31).fifo();
     let mut history = BTreeMap::<Vec<u8>, Vec<Vec<u8>>>::new();
     sim.run(async |env| {
-        let shard = open(&env).await.expect("a new shard");
+        let mut shard = open(&env).await.expect("a new shard");
         for number in 0..WRITES + WRITES_LOGGED {
-            // The first go to a level below, the last two stay in L0.
+            // The first go to a level below, the last two stay in L0. A start makes the manifest short.
             if matches!(WRITES.checked_sub(number), Some(0 | 60 | 120 | 180 | 240)) {
                 shard.flush().await.expect("a disk without faults");
                 env.sleep(Duration::from_secs(3)).await;
+            }
+            if number + 20 == WRITES {
+                shard.close().await.expect("a disk without faults");
+                shard = open(&env).await.expect("closed in order");
             }
             let (key, value) = (key(number * 37 % KEYS), value(number));
             let op = match number % 9 {
@@ -131,7 +135,7 @@ fn build(in_order: bool) -> Base {
     });
     let sim = sim.crash(Crash::SyncedOnly, 0);
     let files = sim.files().into_iter().map(|(path, _)| (path.clone(), sim.read_raw(path)));
-    let files = files.collect();
+    let files: BTreeMap<_, _> = files.collect();
     let (loaded, log) = sim.run(async |env| {
         let dir = Path::new(DIR);
         let loaded = Manifest::read(&env, dir, IDENTITY).await.expect("written by the engine");
@@ -143,6 +147,8 @@ fn build(in_order: bool) -> Base {
         (loaded, log.expect("written by the engine").0)
     });
     let tables = loaded.state.version.tables().count();
+    let longest = files.values().map(Vec::len).max().unwrap_or(0);
+    assert!(longest <= super::script::FILE_BYTES_MAX, "{longest} bytes would be cut by any edit");
     assert!(tables > 2 && log.len() > 20, "{tables} tables, {} operations", log.len());
     Base { files, loaded, log, history }
 }

@@ -33,7 +33,9 @@ pub fn manifest(input: &[u8]) {
     let (paths, mut files) = base.some(|name| name == "CURRENT" || name.starts_with("manifest-"));
     script.edit(&mut files, !forged);
     if forged {
-        files.iter_mut().for_each(|file| forge::frames(file));
+        for file in &mut files {
+            forge::frames(file);
+        }
     }
     let bytes_max = files.iter().map(Vec::len).max().unwrap_or(0).max(64 << 10);
     match read_all(&paths, &files, base.loaded.number) {

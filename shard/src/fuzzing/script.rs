@@ -5,7 +5,7 @@ use crate::limits::ALIGN;
 /// Edits of one input.
 const EDITS_MAX: usize = 24;
 /// No file grows beyond this, in bytes.
-const FILE_BYTES_MAX: usize = 128 << 10;
+pub(super) const FILE_BYTES_MAX: usize = 128 << 10;
 /// What a mild edit mixes into the bytes it writes. A fuzzer that sees a checksum being compared writes the right one; mixed,
 /// it never arrives.
 const MIX: u8 = 0xa7;

@@ -32,7 +32,9 @@ pub fn wal(input: &[u8]) {
     let state = &base.loaded.state;
     let (mut flushed_seq, mut stop) = (state.flushed_seq, state.clean_stop);
     if forged {
-        files.iter_mut().for_each(|file| forge::frames(file));
+        for file in &mut files {
+            forge::frames(file);
+        }
         if flags & NOTHING_FLUSHED != 0 {
             flushed_seq = SeqNo(0);
         }
