@@ -25,6 +25,9 @@ pub mod config;
 pub mod engine;
 pub mod error;
 pub mod format;
+#[doc(hidden)]
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod glob;
 pub mod limits;
 pub mod live;

@@ -302,3 +302,52 @@ fn lines_end_plainly() {
         "no tabs in Rust files, no space at the end of a line, a line end at the end of a file",
     );
 }
+
+#[test]
+fn every_fuzz_target_has_a_small_corpus_that_is_replayed() {
+    const FILES_MAX: usize = 300;
+    const BYTES_MAX: u64 = 1 << 20;
+    let replays: String = ["src/fuzzing/tests.rs", "shard/src/fuzzing/tests.rs"]
+        .map(|path| fs::read_to_string(root().join(path)).unwrap())
+        .concat();
+    let mut found = Vec::new();
+    let mut all_bytes = 0;
+    for entry in fs::read_dir(root().join("fuzz/fuzz_targets")).unwrap() {
+        let path = entry.unwrap().path();
+        let target = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let corpus = fs::read_dir(root().join("fuzz/corpus").join(&target));
+        let files: Vec<_> = corpus.into_iter().flatten().map(Result::unwrap).collect();
+        all_bytes += files.iter().map(|file| file.metadata().unwrap().len()).sum::<u64>();
+        if files.is_empty() || files.len() > FILES_MAX {
+            found.push(format!("{target}: {} files in its corpus, 1 to {FILES_MAX}", files.len()));
+        }
+        if !replays.contains(&format!("replay(\"{target}\", ")) {
+            found.push(format!("{target}: no test replays it"));
+        }
+    }
+    if all_bytes > BYTES_MAX {
+        found.push(format!("{all_bytes} bytes in all corpora, at most {BYTES_MAX}"));
+    }
+    none(&found, "a fuzz target has a corpus, and `cargo test` replays it");
+}
+
+#[test]
+fn fuzz_targets_are_built_with_the_same_crates() {
+    let versions = |path: &str| -> Vec<(String, String)> {
+        let text = fs::read_to_string(root().join(path)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let value = |line: &str| line.split('"').nth(1).unwrap().to_owned();
+        let pairs = lines.windows(2).filter(|pair| pair[0].starts_with("name = "));
+        pairs.map(|pair| (value(pair[0]), value(pair[1]))).collect()
+    };
+    let main = versions("Cargo.lock");
+    let mut found = Vec::new();
+    for (name, version) in versions("fuzz/Cargo.lock") {
+        let known: Vec<&String> =
+            main.iter().filter(|(other, _)| *other == name).map(|(_, version)| version).collect();
+        if !known.is_empty() && !known.contains(&&version) {
+            found.push(format!("{name} {version}, but {known:?} in Cargo.lock"));
+        }
+    }
+    none(&found, "fuzz/Cargo.lock names the versions of Cargo.lock: copy it there and build");
+}

@@ -20,6 +20,9 @@ pub mod cursor;
 pub mod env;
 pub mod error;
 pub mod foresee;
+#[doc(hidden)]
+#[cfg(any(test, feature = "sim"))]
+pub mod fuzzing;
 pub mod key;
 pub mod limits;
 pub mod memtable;

@@ -38,6 +38,14 @@ pub const EDIT_BYTES_MAX: usize = 64 << 20;
 /// A manifest is rewritten as one snapshot when it has grown to this, in bytes.
 pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 
+/// Largest sequence number that is believed when it is read: a million operations a second reach it in a thousand years.
+/// What follows still fits the 56 bits that a memtable has for one.
+pub const SEQ_READ_MAX: u64 = 1 << 55;
+
+/// Longest table or segment that a manifest may name, in bytes: far above any that an option allows, and so far below 64 bits
+/// that sums over all files fit.
+pub const FILE_BYTES_MAX: u64 = 1 << 40;
+
 const _: () = assert!(IO_BYTES_MAX.is_multiple_of(ALIGN));
 const _: () = assert!(ALIGN.is_power_of_two());
 const _: () = assert!(KEY_BYTES_MAX < COMPRESS_BYTES_MAX);

@@ -29,15 +29,29 @@ pub fn load(
         environment.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     let named = variables.remove(ENV_FILE);
     let file = file.or(named.as_deref().map(Path::new));
+    match file {
+        None => layers(None, variables, flags),
+        Some(path) => {
+            let source = Source::File(path.to_owned());
+            let text = read(path).map_err(|error| ConfigError::new(&source, error))?;
+            layers(Some((&text, &source)), variables, flags)
+        }
+    }
+}
+
+/// [`load`] of what was read: the file's text, the variables with our prefix, the flags.
+pub(crate) fn layers(
+    file: Option<(&str, &Source)>,
+    variables: BTreeMap<String, String>,
+    flags: &[(String, String, String)],
+) -> Result<LsmConfig, ConfigError> {
     let mut config = LsmConfig::default();
-    if let Some(path) = file {
-        let source = Source::File(path.to_owned());
-        let text = read(path).map_err(|error| ConfigError::new(&source, error))?;
-        config.apply_toml(&text, &source)?;
+    if let Some((text, source)) = file {
+        config.apply_toml(text, source)?;
     }
     for (name, value) in variables {
         let source = Source::Environment(name.clone());
-        let key = name.trim_start_matches(ENV_PREFIX).to_ascii_lowercase();
+        let key = name.strip_prefix(ENV_PREFIX).unwrap_or(&name).to_ascii_lowercase();
         let field = find(&key, |field| field.name.replace('.', "_") == key)
             .ok_or_else(|| unknown(&source, &key))?;
         config.set(field, &value, &source)?;

@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use load::layers;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};

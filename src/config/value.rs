@@ -97,8 +97,9 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// What was expected.
 pub fn parse_seconds(text: &str) -> Result<Duration, String> {
-    match text.trim().parse() {
-        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+    match text.trim().parse::<u64>() {
+        // No longer than what `parse_time` takes: else what is shown could not be read back.
+        Ok(seconds) => parse_time(&format!("{seconds}s")),
         Err(_) => parse_time(text),
     }
 }
@@ -178,6 +179,7 @@ mod tests {
             assert_eq!(parse_seconds(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert!(parse_seconds("-5").is_err());
+        assert!(parse_seconds("9223372036854775807").is_err(), "shown, it would not be read back");
     }
 
     #[test]

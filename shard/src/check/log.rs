@@ -254,7 +254,7 @@ impl Prefix {
         ops: &'a [(SeqNo, Op<'b>)],
     ) -> &'a [(SeqNo, Op<'b>)] {
         let (Some((first, _)), Some((last, _))) = (ops.first(), ops.last()) else { return &[] };
-        self.told(path, offset, SeqNo(first.0 - 1));
+        self.told(path, offset, SeqNo(first.0.saturating_sub(1)));
         self.known = self.known.max(*last);
         if let Some(cut) = &mut self.cut {
             cut.gone.1 = cut.gone.1.max(last.0);
@@ -273,11 +273,13 @@ impl Prefix {
             return &[];
         }
         self.hole = None;
-        if *last <= self.taken {
+        // Only a forged log gives a number twice; its first operation stands.
+        let before = self.upto.max(self.taken);
+        if *last <= before {
             return &[];
         }
-        self.upto = self.upto.max(*last);
-        let from = ops.partition_point(|&(seq, _)| seq <= self.taken);
+        self.upto = *last;
+        let from = ops.partition_point(|&(seq, _)| seq <= before);
         let ops = ops.get(from..).unwrap_or_default();
         self.count += ops.len() as u64;
         ops

@@ -224,6 +224,18 @@ pub async fn check<E: Env>(
     Ok(checked)
 }
 
+/// Whether nothing is wrong with one table.
+#[cfg(any(test, feature = "sim"))]
+pub(crate) async fn table_is_sound<E: Env>(
+    env: &E,
+    path: PathBuf,
+    identity: Identity,
+    meta: &TableMeta,
+) -> bool {
+    let mut tell = |_| {};
+    table::verify(env, path, identity, meta, &mut Report::new(&mut tell)).await.is_sound
+}
+
 /// The names in `dir`; none if it is absent.
 async fn names<E: Env>(env: &E, dir: &Path) -> Result<Vec<String>> {
     match env.list(dir).await {

@@ -24,7 +24,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::key::{Kind, SeqNo};
 use crate::level::{LevelCursor, LevelTable};
-use crate::limits::LEVELS;
+use crate::limits::{LEVELS, SEQ_READ_MAX};
 use crate::manifest::edit::{TableMeta, VersionEdit};
 use crate::manifest::version::{TableRef, Version};
 use crate::manifest::{FileName, State, decode_edit};
@@ -193,7 +193,9 @@ async fn hints<E: Env>(room: &Room<'_, E>, names: &[String]) -> Result<Hints> {
             hints.tables.extend(edit.removed.iter().map(|&(_, number)| (number, None)));
             let added = edit.added.into_iter();
             hints.tables.extend(added.map(|(_, meta)| (meta.number, Some(meta))));
-            hints.flushed_seq = hints.flushed_seq.max(edit.flushed_seq.unwrap_or(0));
+            // A manifest whose edits do not apply may say anything.
+            let flushed_seq = edit.flushed_seq.filter(|&seq| seq <= SEQ_READ_MAX);
+            hints.flushed_seq = hints.flushed_seq.max(flushed_seq.unwrap_or(0));
         }
         walk.close().await;
     }

@@ -2,6 +2,8 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::limits::{FILE_BYTES_MAX, SEQ_READ_MAX};
+
 /// One table, as the manifest knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Archive, Serialize, Deserialize)]
 pub struct TableMeta {
@@ -25,6 +27,27 @@ pub struct TableMeta {
     pub seq_min: u64,
     /// The newest sequence number.
     pub seq_max: u64,
+}
+
+impl TableMeta {
+    /// Whether a table can be so, whatever is in it: sums over many of them fit, and so do numbers that follow on theirs.
+    ///
+    /// # Errors
+    /// What cannot be.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        let Self { bytes, entries, tombstones, raw_bytes, seq_max, .. } = *self;
+        if bytes > FILE_BYTES_MAX || entries > FILE_BYTES_MAX || tombstones > entries {
+            return Err("a table of an impossible size");
+        }
+        // Snappy makes of 64 bytes no fewer than 3.
+        if raw_bytes > FILE_BYTES_MAX << 8 {
+            return Err("a table of impossible contents");
+        }
+        if seq_max > SEQ_READ_MAX {
+            return Err("a table whose sequence numbers are out of range");
+        }
+        Ok(())
+    }
 }
 
 /// One WAL segment, as the manifest knows it.

@@ -2,6 +2,7 @@
 //!
 //! # Invariants (checked by [`State::apply`])
 //! - Those of [`Version`].
+//! - No sequence number is above `SEQ_READ_MAX`, no file longer than `FILE_BYTES_MAX`.
 //! - Every file number in use is below `numbers_reserved`, which never goes down; neither does `flushed_seq`.
 //! - Segments ascend by number, and each has room for its header and chain frame.
 //! - A clean stop names a live segment, or 0 when none was used.
@@ -10,7 +11,7 @@ use super::NUMBER_MAX;
 use super::edit::{CleanStop, TableMeta, VersionEdit, WalMeta};
 use super::version::Version;
 use crate::key::SeqNo;
-use crate::limits::ALIGN;
+use crate::limits::{ALIGN, FILE_BYTES_MAX, SEQ_READ_MAX};
 use crate::wal::{FIRST_FRAME, SEGMENT_BYTES_MIN};
 
 /// Bytes of table descriptions in one part of a snapshot, about: a snapshot of any size is written in small requests.
@@ -55,6 +56,13 @@ impl State {
                 self.flushed_seq.0, flushed_seq.0
             ));
         }
+        let stop = edit.clean_stop.map_or(0, |stop| stop.last_seq);
+        if let Some(seq) = [flushed_seq.0, stop].into_iter().find(|&seq| seq > SEQ_READ_MAX) {
+            return Err(format!("operation {seq} is out of range"));
+        }
+        for (_, meta) in &edit.added {
+            meta.check().map_err(|what| format!("{what}: {}", meta.number))?;
+        }
         let tables = edit.added.iter().map(|(_, meta)| meta.number);
         let numbers = tables.chain(edit.wal_added.iter().map(|meta| meta.number));
         if let Some(number) = numbers.into_iter().find(|&number| number >= numbers_reserved) {
@@ -75,7 +83,8 @@ impl State {
             if wal.last().is_some_and(|last| last.number >= meta.number) {
                 return Err(format!("segment {} is not above the one before it", meta.number));
             }
-            if meta.bytes < SEGMENT_BYTES_MIN || !meta.bytes.is_multiple_of(ALIGN as u64) {
+            let is_possible = (SEGMENT_BYTES_MIN..=FILE_BYTES_MAX).contains(&meta.bytes);
+            if !is_possible || !meta.bytes.is_multiple_of(ALIGN as u64) {
                 return Err(format!("segment {} of {} bytes", meta.number, meta.bytes));
             }
             wal.push(*meta);

@@ -28,6 +28,7 @@ use crossbeam_skiplist::{SkipSet, set};
 
 use crate::batch::Op;
 use crate::key::{Entry, Kind, SeqNo};
+use crate::limits::SEQ_READ_MAX;
 use crate::merge::prefix;
 use crate::prefetch::prefetch;
 
@@ -39,6 +40,7 @@ const SHARED_WORDS_MAX: usize = CHUNK_WORDS / 8;
 
 /// Sequence numbers share a word with the kind.
 pub(super) const SEQ_MAX: u64 = (1 << 56) - 1;
+const _: () = assert!(SEQ_READ_MAX <= SEQ_MAX / 2 + 1);
 
 const WORD: usize = size_of::<u64>();
 const HEADER_WORDS: usize = size_of::<Header>() / WORD;

@@ -260,10 +260,10 @@ impl<E: Env> Tail<'_, E> {
     }
 
     async fn load(&self) -> Result<MetaCell> {
+        self.expected.check().map_err(|what| self.damage(0, what))?;
         let end = self.expected.bytes;
         let footer_at = end
             .checked_sub(FOOTER_BYTES as u64)
-            .filter(|_| end <= u64::MAX - ALIGN as u64)
             .ok_or_else(|| self.damage(0, "the manifest gives it an impossible length"))?;
         let mut from = align_down(end.saturating_sub(self.guess()).min(footer_at));
         let mut buf = read(self.file, self.path, from, position(align_up(end) - from)).await?;

@@ -13,7 +13,7 @@
 //! - `golden`: makes the data directory of this format that later releases must open.
 //! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 
-mod allocations;
+pub(crate) mod allocations;
 mod basics;
 mod crash;
 mod damage;

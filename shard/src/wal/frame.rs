@@ -11,7 +11,7 @@ use crate::batch::Op;
 use crate::coding::{Reader, crc32};
 use crate::env::{IoBuf, align_up};
 use crate::key::{Identity, SeqNo};
-use crate::limits::ALIGN;
+use crate::limits::{ALIGN, SEQ_READ_MAX};
 
 use super::{Chain, FRAME_BYTES_MAX};
 
@@ -149,6 +149,9 @@ impl Head {
         }
         if (shard, number) != (place.identity.shard, place.number) {
             return Err("a frame names another shard or file");
+        }
+        if first_seq.0 > SEQ_READ_MAX {
+            return Err("a frame's sequence number is out of range");
         }
         Ok(Self { crc, len, kind, first_seq, synced_upto, ops })
     }

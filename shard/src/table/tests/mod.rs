@@ -141,10 +141,12 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 
 /// At least one row.
 pub(super) fn rows(max: usize) -> impl Strategy<Value = Rows> {
-    let row = (any::<bool>(), 1_u64.., value(), 0_u8..10).prop_map(|(big, seq, value, kind)| {
-        let seq = if big { seq } else { seq % 1000 };
-        if kind == 0 { (seq, Kind::Delete, Vec::new()) } else { (seq, Kind::Put, value) }
-    });
+    let row = (any::<bool>(), 1..=crate::limits::SEQ_READ_MAX, value(), 0_u8..10).prop_map(
+        |(big, seq, value, kind)| {
+            let seq = if big { seq } else { seq % 1000 };
+            if kind == 0 { (seq, Kind::Delete, Vec::new()) } else { (seq, Kind::Put, value) }
+        },
+    );
     proptest::collection::btree_map(key(), row, 1..max)
 }
 
