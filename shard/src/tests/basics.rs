@@ -191,6 +191,9 @@ fn a_read_of_an_unsynced_write_is_gated_under_always_only() {
                 panic!("in memory")
             };
             assert_eq!(gate > shard.released_seq(), gated);
+            // Whoever waits for the value has it once it is durable.
+            assert_eq!(shard.get(b"a").await.unwrap().as_deref(), Some(&b"1"[..]));
+            assert_eq!(shard.released_seq() >= seq, gated);
             shard.released(seq).await.unwrap();
             assert_eq!(shard.released_seq(), seq);
             shard.close().await.unwrap();

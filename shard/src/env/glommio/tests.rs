@@ -196,6 +196,35 @@ fn files_are_opened_as_asked() {
     });
 }
 
+/// What cannot be synced says so: whoever does not ask the kernel does not hear of it. A descriptor that is only a place
+/// (`O_PATH`) takes no sync, and `/proc` is no file system that could make a name durable.
+#[test]
+fn syncs_reach_the_kernel() {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let dir = directory();
+    let path = dir.path().join("file");
+    std::fs::write(&path, b"").unwrap();
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let place =
+                |mode: &mut std::fs::OpenOptions| mode.custom_flags(libc::O_PATH).open(&path);
+            let hot = place(std::fs::OpenOptions::new().read(true)).unwrap();
+            let hot = super::file::GlommioFile::hot(env.clone(), hot.into());
+            let mut options = glommio::io::OpenOptions::new();
+            let cold = options.read(true).custom_flags(libc::O_PATH).dma_open(&path).await.unwrap();
+            let cold = super::file::GlommioFile::cold(env.clone(), cold);
+            for file in [hot, cold] {
+                let error = file.sync().await.unwrap_err();
+                assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{file:?}");
+                file.close().await.unwrap();
+            }
+            let error = env.sync_dir(Path::new("/proc/self/fd")).await.unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EINVAL));
+        };
+        driver.run(work).await.unwrap();
+    });
+}
+
 #[test]
 fn directories_and_names() {
     let dir = directory();
