@@ -285,10 +285,15 @@ fn create(path: &Path, made: &mut Made) -> Result<(), ServerError> {
         .create(path)
         .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o700)))
         .map_err(|e| refuse(path, &format!("it cannot be made: {e}"), OTHER_PLACE))?;
-    match path.canonicalize().ok().as_deref().and_then(Path::parent) {
-        Some(parent) => sync_dir(parent),
-        None => Ok(()),
+    for dir in &made.0 {
+        // Each name lies in the directory above it. Only with all of them durable can the path be found after a power cut.
+        match dir.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new("."))?,
+            Some(parent) => sync_dir(parent)?,
+            None => {}
+        }
     }
+    Ok(())
 }
 
 fn check_owner(path: &Path) -> Result<(), ServerError> {
@@ -418,7 +423,7 @@ fn make(path: &Path, shards: Shards, made: &mut Made) -> Result<Format, ServerEr
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&tmp)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
         file.write_all(&format.encode())?;
-        file.sync_all()?;
+        sync(&file, &tmp)?;
         fs::rename(&tmp, &name)
     };
     // Whatever becomes of them: an absent one is no trouble.
@@ -446,8 +451,16 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], ServerError> {
 
 fn sync_dir(path: &Path) -> Result<(), ServerError> {
     File::open(path)
-        .and_then(|dir| dir.sync_all())
+        .and_then(|dir| sync(&dir, path))
         .map_err(|e| ServerError::io("sync directory", path, e))
+}
+
+/// Makes what `file`, open at `path`, holds durable: bytes, or names.
+fn sync(file: &File, path: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    tests::note_sync(path);
+    let _ = path;
+    file.sync_all()
 }
 
 fn refuse(path: &Path, what: &str, remedy: &str) -> ServerError {
@@ -455,193 +468,4 @@ fn refuse(path: &Path, what: &str, remedy: &str) -> ServerError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn dir() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a").join("db");
-        (dir, path)
-    }
-
-    fn code_and_text(result: Result<DataDir, ServerError>) -> (u8, String) {
-        let error = result.map(|dir| dir.path).unwrap_err();
-        (error.exit_code(), error.to_string())
-    }
-
-    #[test]
-    fn a_new_directory_is_private_and_reads_back() {
-        let (_guard, path) = dir();
-        let made = DataDir::open(&path, Shards::Default(3)).unwrap();
-        assert!(made.is_new());
-        assert_eq!(made.shards(), 3);
-        assert_eq!(made.shard_path(2), path.join("shard-002"));
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
-        for name in [FORMAT, LOCK] {
-            assert_eq!(fs::metadata(path.join(name)).unwrap().mode() & 0o777, 0o600, "{name}");
-        }
-        let format = made.format().clone();
-        drop(made);
-        let again = DataDir::open(&path, Shards::Default(8)).unwrap();
-        assert!(!again.is_new());
-        assert_eq!(again.format(), &format, "an old directory keeps its shards");
-        drop(again);
-        DataDir::open(&path, Shards::Asked(3)).unwrap();
-    }
-
-    #[test]
-    fn a_second_process_is_told_who_holds_it() {
-        let (_guard, path) = dir();
-        let first = DataDir::open(&path, Shards::Default(1)).unwrap();
-        let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
-        assert_eq!(code, 75);
-        assert!(text.contains(&format!("(pid {})", std::process::id())), "{text}");
-        drop(first);
-        DataDir::open(&path, Shards::Default(1)).unwrap();
-    }
-
-    #[test]
-    fn another_number_of_shards_is_refused_with_both_ways_out() {
-        let (_guard, path) = dir();
-        drop(DataDir::open(&path, Shards::Asked(2)).unwrap());
-        let (code, text) = code_and_text(DataDir::open(&path, Shards::Asked(4)));
-        assert_eq!(code, 78);
-        for part in
-            ["made with 2 shards", "--shards 2", "rusty-lsm reshard --shards 4", "not have yet"]
-        {
-            assert!(text.contains(part), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_not_ours_is_left_alone() {
-        let (_guard, path) = dir();
-        fs::create_dir_all(&path).unwrap();
-        fs::create_dir(path.join("lost+found")).unwrap();
-        fs::write(path.join("thesis.tex"), "x").unwrap();
-        let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
-        assert_eq!(code, 78);
-        assert!(text.contains("thesis.tex"), "{text}");
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 2, "nothing was written");
-        fs::remove_file(path.join("thesis.tex")).unwrap();
-        fs::write(path.join(FORMAT_TMP), "half").unwrap();
-        DataDir::open(&path, Shards::Default(1)).unwrap();
-
-        let file = path.join(FORMAT);
-        fs::write(&file, "something else").unwrap();
-        assert!(code_and_text(DataDir::open(&path, Shards::Default(1))).1.contains("not ours"));
-        let (_, text) = code_and_text(DataDir::open(&file, Shards::Default(1)));
-        assert!(text.contains("not a directory"), "{text}");
-    }
-
-    #[test]
-    fn a_directory_that_others_can_write_is_refused() {
-        let (_guard, path) = dir();
-        fs::create_dir_all(&path).unwrap();
-        for mode in [0o770, 0o707] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
-            assert_eq!(code, 78);
-            assert!(
-                text.contains(&format!("mode {mode:o}")) && text.contains("chmod 700"),
-                "{text}"
-            );
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        DataDir::open(&path, Shards::Default(1)).unwrap();
-    }
-
-    #[test]
-    fn every_cut_and_every_flipped_byte_is_refused() {
-        let format = Format { directory: 7 << 90 | 5, slots: SlotTable::contiguous(3) };
-        let bytes = format.encode();
-        let path = Path::new("d/FORMAT");
-        assert_eq!(Format::decode(path, &bytes).unwrap(), format);
-        for end in 0..bytes.len() {
-            assert!(Format::decode(path, &bytes[..end]).is_err(), "cut at {end}");
-        }
-        for index in 0..bytes.len() {
-            for bit in [1, 0x80] {
-                let mut bytes = bytes.clone();
-                bytes[index] ^= bit;
-                assert!(Format::decode(path, &bytes).is_err(), "bit {bit} of byte {index}");
-            }
-        }
-        let mut longer = bytes.clone();
-        longer.push(0);
-        assert!(Format::decode(path, &longer).is_err());
-    }
-
-    /// As a whole directory: whatever becomes of FORMAT, the start is refused, names it, and changes nothing.
-    #[test]
-    fn a_damaged_format_is_refused_and_left_as_it_is() {
-        let (_guard, path) = dir();
-        drop(DataDir::open(&path, Shards::Asked(3)).unwrap());
-        let file = path.join(FORMAT);
-        let whole = fs::read(&file).unwrap();
-        let refused = |what: &str, bytes: &[u8]| {
-            fs::write(&file, bytes).unwrap();
-            let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(3)));
-            assert!(code == 78 || code == 1, "{what}: exit code {code}");
-            // A damaged version reads like a newer release's, which names the directory.
-            assert!(text.contains(FORMAT) || text.contains("newer release"), "{what}: {text}");
-            assert!(fs::read(&file).unwrap() == bytes, "{what}: it was changed");
-        };
-        for at in 0..whole.len() {
-            for new in [whole[at] ^ 1 << (at % 8), 0x00, 0xff] {
-                let mut bytes = whole.clone();
-                bytes[at] = new;
-                if bytes != whole {
-                    refused(&format!("byte {at} is {new:#04x}"), &bytes);
-                }
-            }
-            refused(&format!("cut at {at}"), &whole[..at]);
-        }
-        for len in [1, 4, 4096, usize::try_from(FORMAT_BYTES_MAX).unwrap()] {
-            refused(&format!("{len} bytes more"), &[whole.as_slice(), &vec![0x5a; len]].concat());
-        }
-        fs::write(&file, &whole).unwrap();
-        DataDir::open(&path, Shards::Asked(3)).unwrap();
-    }
-
-    /// The lock is held by the kernel: what the file says is for people only.
-    #[test]
-    fn whatever_lock_says_it_is_only_a_lock() {
-        let (_guard, path) = dir();
-        drop(DataDir::open(&path, Shards::Default(1)).unwrap());
-        let file = path.join(LOCK);
-        for text in [&b""[..], b"1", b"\xff\xfe\x00", &[b'9'; 10_000], b"-5\n", b"no number"] {
-            fs::write(&file, text).unwrap();
-            let held = DataDir::open(&path, Shards::Default(1)).unwrap();
-            assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", std::process::id()));
-            // Overwritten by hand while it is held: still held, and the pid is not made up.
-            fs::write(&file, text).unwrap();
-            let second = DataDir::open(&path, Shards::Default(1)).unwrap_err();
-            assert_eq!(second.exit_code(), 75, "{second}");
-            drop(held);
-        }
-    }
-
-    /// The bytes are a contract with every later release.
-    #[test]
-    fn the_bytes_are_pinned() {
-        let format = Format {
-            directory: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
-            slots: SlotTable::contiguous(2),
-        };
-        assert_eq!(
-            format.encode().escape_ascii().to_string(),
-            "RLSM-DIR\\x01\\x00\\x00\\x00\\x00\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\\t\\n\\x0b\\x0c\\r\\x0e\\x0f\
-             \\x02\\x00\\x00\\x00\\x02\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x00 \\x01\\x00yD%\\xfc"
-        );
-    }
-
-    #[test]
-    fn a_newer_format_is_named_as_such() {
-        let mut bytes = Format { directory: 1, slots: SlotTable::contiguous(1) }.encode();
-        bytes[8] = 9;
-        let error = Format::decode(Path::new("d/FORMAT"), &bytes).unwrap_err();
-        assert_eq!(error.exit_code(), 78);
-        assert!(error.to_string().contains("format 9, made by a newer release"), "{error}");
-    }
-}
+mod tests;

@@ -208,7 +208,7 @@ impl Requests {
             *ran += 1;
         }
         answers.hold(&self.output);
-        self.finish_if_complete(key, executor, finished);
+        self.finish_if_complete(key, executor.shard.released_seq(), finished);
     }
 
     /// A command of request `key` was answered.
@@ -218,7 +218,7 @@ impl Requests {
         hole: u32,
         bytes: Bytes,
         gate: SeqNo,
-        executor: &Executor,
+        released: SeqNo,
         finished: &mut Vec<Finished>,
     ) {
         let Some(under_way) = self.under_way.get_mut(key) else {
@@ -232,7 +232,7 @@ impl Requests {
         answers.hold(&self.output);
         answers.open -= 1;
         answers.gate = answers.gate.max(gate);
-        self.finish_if_complete(key, executor, finished);
+        self.finish_if_complete(key, released, finished);
     }
 
     /// The log went on: what waited for it leaves.
@@ -260,14 +260,14 @@ impl Requests {
         }
     }
 
-    fn finish_if_complete(&mut self, key: Key, executor: &Executor, finished: &mut Vec<Finished>) {
+    fn finish_if_complete(&mut self, key: Key, released: SeqNo, finished: &mut Vec<Finished>) {
         let Some(under_way) = self.under_way.get_mut(key) else { return };
         let all_ran = under_way.ran == under_way.request.commands().len();
         let complete = all_ran || under_way.answers.is_full();
         if !complete || under_way.answers.open > 0 {
             return;
         }
-        if under_way.answers.gate <= executor.shard.released_seq() {
+        if under_way.answers.gate <= released {
             self.finish(key, finished);
             return;
         }
@@ -301,5 +301,84 @@ impl Requests {
             })
             .collect();
         finished.push((request.origin, Response { parts, rest: request.rest(ran), holding }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Ledger;
+    use crate::resp::Protocol;
+
+    /// A request whose commands have all run: `Some(gate)` answered at once, `None` still open.
+    fn begun(requests: &mut Requests, gates: &[Option<u64>]) -> Key {
+        let core = ConnRef { core: 0, key: Slab::<()>::default().insert(()) };
+        let mut request = Request::new(core, Protocol::Resp2);
+        let mut answers = Answers::default();
+        for (hole, gate) in (0..).zip(gates) {
+            request.push(CommandId::Set, hole, true, [&b"SET"[..]].into_iter());
+            match gate {
+                Some(gate) => {
+                    writer::ok(answers.buffer());
+                    answers.done(SeqNo(*gate));
+                }
+                None => assert_eq!(answers.hole(0), hole),
+            }
+        }
+        requests.under_way.insert(UnderWay { request, ran: gates.len(), answers })
+    }
+
+    fn texts(finished: &mut Vec<Finished>) -> Vec<String> {
+        let text = |payload: Payload| match payload {
+            Payload::Reply(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+            Payload::Stats(_) => unreachable!("none was asked"),
+        };
+        let one = |response: Response| response.parts.into_iter().map(|(_, part)| text(part));
+        finished.drain(..).map(|(_, response)| one(response).collect()).collect()
+    }
+
+    #[test]
+    fn a_response_leaves_once_all_that_it_depends_on_is_released() {
+        let (mut requests, mut finished) = (Requests::new(Ledger::new(1 << 20).output), Vec::new());
+        let first = begun(&mut requests, &[Some(3), Some(5), Some(0)]);
+        requests.finish_if_complete(first, SeqNo(4), &mut finished);
+        let second = begun(&mut requests, &[Some(7)]);
+        requests.finish_if_complete(second, SeqNo(4), &mut finished);
+        let third = begun(&mut requests, &[Some(4)]);
+        requests.finish_if_complete(third, SeqNo(4), &mut finished);
+        // The third depends on nothing that is not released.
+        assert_eq!(texts(&mut finished), ["+OK\r\n"]);
+        assert!(requests.any_gated());
+        requests.release(SeqNo(4), &mut finished);
+        assert!(finished.is_empty());
+        requests.release(SeqNo(5), &mut finished);
+        assert_eq!(texts(&mut finished), ["+OK\r\n+OK\r\n+OK\r\n"]);
+        requests.release(SeqNo(6), &mut finished);
+        assert!(finished.is_empty());
+        requests.release(SeqNo(7), &mut finished);
+        assert_eq!((texts(&mut finished).len(), requests.len()), (1, 0));
+    }
+
+    #[test]
+    fn an_answer_that_comes_later_has_its_gate() {
+        let (mut requests, mut finished) = (Requests::new(Ledger::new(1 << 20).output), Vec::new());
+        let key = begun(&mut requests, &[Some(1), None]);
+        requests.finish_if_complete(key, SeqNo(2), &mut finished);
+        assert!(finished.is_empty() && !requests.any_gated());
+        let bytes = Bytes::from_static(b":1\r\n");
+        requests.fill(key, 1, bytes, SeqNo(9), SeqNo(2), &mut finished);
+        assert!(finished.is_empty());
+        requests.release(SeqNo(9), &mut finished);
+        assert_eq!(texts(&mut finished), ["+OK\r\n:1\r\n"]);
+    }
+
+    #[test]
+    fn a_failed_shard_answers_what_waits_for_its_log_with_the_error() {
+        let (mut requests, mut finished) = (Requests::new(Ledger::new(1 << 20).output), Vec::new());
+        let key = begun(&mut requests, &[Some(3), Some(4)]);
+        requests.finish_if_complete(key, SeqNo(2), &mut finished);
+        requests.fail_gated("ERR gone", &mut finished);
+        assert_eq!(texts(&mut finished), ["-ERR gone\r\n-ERR gone\r\n"]);
+        assert!(!requests.any_gated());
     }
 }

@@ -236,7 +236,8 @@ impl Worker {
                 }
                 Target::Request(key) => {
                     let finished = &mut self.finished;
-                    self.requests.fill(key, hole, bytes, gate, &self.executor, finished);
+                    let released = self.executor.shard.released_seq();
+                    self.requests.fill(key, hole, bytes, gate, released, finished);
                     self.deliver();
                 }
             }

@@ -191,6 +191,9 @@ fn a_read_of_an_unsynced_write_is_gated_under_always_only() {
                 panic!("in memory")
             };
             assert_eq!(gate > shard.released_seq(), gated);
+            // Whoever waits for the value has it once it is durable.
+            assert_eq!(shard.get(b"a").await.unwrap().as_deref(), Some(&b"1"[..]));
+            assert_eq!(shard.released_seq() >= seq, gated);
             shard.released(seq).await.unwrap();
             assert_eq!(shard.released_seq(), seq);
             shard.close().await.unwrap();
@@ -265,11 +268,12 @@ fn restarts_do_not_pile_up_segments() {
     });
 }
 
-/// R18, R19: an idle second after the last batch, damage in it is no torn tail any more.
+/// R18, R19: an idle second after the last batch, and after a close, damage in it is no torn tail any more.
 #[test]
 fn damage_in_the_last_batch_is_told_from_a_torn_tail_after_an_idle_second() {
     use crate::env::sim::Crash;
-    for (idle_ms, refused) in [(0, false), (2_500, true)] {
+    for (idle_ms, is_closed) in [(0, false), (2_500, false), (0, true)] {
+        let refused = idle_ms > 0 || is_closed;
         let sim = Sim::new(9);
         let at = sim.run(async |env| {
             let shard =
@@ -281,8 +285,11 @@ fn damage_in_the_last_batch_is_told_from_a_torn_tail_after_an_idle_second() {
             let after = shard.stats().counters;
             // One frame, once: the seconds after it are silent.
             let written = after.wal_bytes - before.wal_bytes;
-            assert_eq!(written, if refused { 4096 } else { 0 });
+            assert_eq!(written, if idle_ms > 0 { 4096 } else { 0 });
             assert_eq!(after.wal_ops, 2);
+            if is_closed {
+                shard.close().await.unwrap();
+            }
             // Header, chain, the first batch.
             3 * 4096
         });

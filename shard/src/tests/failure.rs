@@ -293,3 +293,28 @@ fn a_transfer_that_is_interrupted_each_time_fails() {
         assert!(matches!(opened, Err(Error::Io { .. })), "{opened:?}");
     });
 }
+
+/// R2: a write that the log refused is not shown, whatever it was written over; a later start does not have it either.
+#[test]
+fn a_failed_log_shows_what_is_durable_and_no_more() {
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySecond] {
+        let sim = Sim::new(5);
+        let faults = sim.faults();
+        sim.run(async |env| {
+            let shard = open(&env, options(policy)).await;
+            let put = |value: &'static [u8]| [Op::Put { key: b"key", value }];
+            shard.put_all(&put(b"old")).await.unwrap();
+            shard.set_policy(SyncPolicy::Always).await.unwrap();
+            shard.set_policy(policy).await.unwrap();
+            faults.add(Fault::eio().path(".wal").forever());
+            let failed = shard.put_all(&put(b"new")).await;
+            assert!(failed.is_err() || policy == SyncPolicy::EverySecond, "{failed:?}");
+            env.sleep(Duration::from_secs(3)).await;
+            assert!(shard.failure().is_some());
+            assert_eq!(shard.get(b"key").await.unwrap().as_deref(), Some(&b"old"[..]));
+            let found = contents(&shard).await;
+            assert_eq!(found.get(&b"key"[..]).map(|value| &**value), Some(&b"old"[..]));
+            assert!(shard.close().await.is_err());
+        });
+    }
+}

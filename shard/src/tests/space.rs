@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{key, open, tiny};
+use crate::admission::Refusal;
 use crate::batch::Op;
 use crate::env::sim::{Crash, Fault, FaultHandle, Kind, Sim, SimEnv};
 use crate::env::{Env, Queue};
@@ -170,4 +171,30 @@ fn everysec_syncs_what_was_written_last() {
             shard.close().await.unwrap();
         });
     }
+}
+
+/// R6: behind a disk that hangs writes wait, so that no more than the window is ever at stake; and they go on with it.
+#[test]
+fn a_late_sync_holds_the_writes_of_everysec() {
+    let sim = Sim::new(12);
+    let faults = sim.faults();
+    sim.run(async |env| {
+        let shard = open(&env, tiny(SyncPolicy::EverySecond)).await;
+        // The spare is made: the sync that hangs is the log's.
+        env.sleep(Duration::from_secs(1)).await;
+        let slow = Fault::slow(Duration::from_secs(20)).kind(Kind::Sync).path(".wal").forever();
+        let slow = faults.add(slow);
+        let write = |number| shard.write(&[Op::Put { key: &key(number), value: b"value" }]);
+        write(1).unwrap();
+        env.sleep(Duration::from_millis(1_500)).await;
+        // The sync runs, and is not late yet.
+        write(2).unwrap();
+        env.sleep(Duration::from_millis(2_500)).await;
+        assert!(matches!(write(3), Err(Refusal::Wait(_))));
+        assert_eq!(slow.hits(), 1);
+        slow.off();
+        shard.put_all(&[Op::Put { key: &key(3), value: b"value" }]).await.unwrap();
+        assert!(env.clock() > Duration::from_secs(20));
+        shard.close().await.unwrap();
+    });
 }

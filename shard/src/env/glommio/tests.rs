@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
+use super::file::GlommioFile;
 use super::{Driver, GlommioEnv};
 use crate::env::ring::write_eventfd;
 use crate::env::ring::{Bell, Ring, RingOptions};
@@ -194,6 +195,41 @@ fn files_are_opened_as_asked() {
         };
         driver.run(work).await.unwrap();
     });
+}
+
+/// What cannot be synced says so: whoever does not ask the kernel does not hear of it. A descriptor that is only a place
+/// (`O_PATH`) takes no sync, and `/proc` is no file system that could make a name durable.
+#[test]
+fn syncs_reach_the_kernel() {
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let dir = directory();
+    let path = dir.path().join("file");
+    std::fs::write(&path, b"").unwrap();
+    let (sender, answers) = std::sync::mpsc::channel();
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let mut options = std::fs::OpenOptions::new();
+            let place = options.read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+            // glommio looks at what it opens: its descriptor becomes a place afterwards. The first file is opened by `Env`,
+            // which keeps glommio from polling.
+            env.open(&path, Open::Read, Lane::Cold).await.unwrap().close().await.unwrap();
+            let cold = glommio::io::DmaFile::open(&path).await.unwrap();
+            // SAFETY: both numbers are open descriptors of this test's.
+            assert!(unsafe { libc::dup2(place.as_raw_fd(), cold.as_raw_fd()) } >= 0);
+            let cold = GlommioFile::cold(env.clone(), cold);
+            let hot = GlommioFile::hot(env.clone(), place.into());
+            for file in [hot, cold] {
+                sender.send(file.sync().await).unwrap();
+                file.close().await.unwrap();
+            }
+            sender.send(env.sync_dir(Path::new("/proc/self/fd")).await).unwrap();
+        };
+        driver.run(work).await.unwrap();
+    });
+    let errors: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_err()).collect();
+    let numbers: Vec<_> = errors.iter().map(io::Error::raw_os_error).collect();
+    assert_eq!(numbers, [Some(libc::EBADF), Some(libc::EBADF), Some(libc::EINVAL)]);
 }
 
 #[test]

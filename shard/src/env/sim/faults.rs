@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +27,7 @@ pub enum Kind {
 pub(super) enum Effect {
     Error(i32),
     Short,
+    Slow(Duration),
 }
 
 /// One fault: by default it hits the next operation, whatever it is, once.
@@ -53,6 +55,11 @@ impl Fault {
     /// The device failed.
     pub fn eio() -> Self {
         Self::error(libc::EIO)
+    }
+
+    /// Nothing fails, but it takes so much longer: a disk that hangs.
+    pub fn slow(by: Duration) -> Self {
+        Self::new(Effect::Slow(by))
     }
 
     /// No space.

@@ -60,7 +60,11 @@ impl Operation {
         } else {
             latency.below(LATENCY_NS)
         };
-        Sleep::new(&self.world.executor, Duration::from_nanos(ns)).await;
+        let more = match self.effect {
+            Some(Effect::Slow(by)) => by,
+            _ => Duration::ZERO,
+        };
+        Sleep::new(&self.world.executor, Duration::from_nanos(ns) + more).await;
     }
 
     /// A moment for [`SimEnv::watch`]: submitted, or completed.
@@ -296,7 +300,7 @@ impl File for SimFile {
         self.world.disk.borrow_mut().begin_write(self.ino, op.number, offset, data);
         op.travel().await;
         let end = match op.effect {
-            None => WriteEnd::Whole,
+            None | Some(Effect::Slow(_)) => WriteEnd::Whole,
             Some(Effect::Short) => WriteEnd::Short(op.cut(len)),
             Some(Effect::Error(number)) => WriteEnd::Error(number),
         };
