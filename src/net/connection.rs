@@ -57,6 +57,8 @@ pub(crate) struct Connection {
     owed: Holding,
     /// It is not read until there is room for more of its request.
     pub(crate) waits_for_room: bool,
+    /// It is in the list of those who wait for room, or have waited and are still there.
+    pub(crate) is_roomless: bool,
     /// A send is in flight, and of how many bytes.
     pub(crate) sending: bool,
     pub(crate) sending_bytes: usize,
@@ -108,6 +110,7 @@ impl Connection {
             room: Holding::default(),
             owed: Holding::default(),
             waits_for_room: false,
+            is_roomless: false,
             sending: false,
             sending_bytes: 0,
             receiving: false,
@@ -195,6 +198,11 @@ impl Connection {
         }
     }
 
+    /// Whether it may ask for room: one that waits has its turn in the list, unless it needs none any more.
+    pub(crate) fn may_take_room(&self) -> bool {
+        !self.waits_for_room || self.input.len() <= HOLDING_BYTES_FREE
+    }
+
     /// Sees that there is memory for more input than is held, and answers whether there is. It grows towards what the
     /// request needs as bytes arrive, at most to double.
     pub(crate) fn take_room(&mut self) -> bool {
@@ -228,7 +236,7 @@ impl Connection {
 
     /// It has waited for room, through no fault of its client.
     pub(crate) fn has_room_again(&mut self, now: Duration) {
-        self.waits_for_room = false;
+        (self.waits_for_room, self.is_roomless) = (false, false);
         self.sent_enough_at = now;
     }
 

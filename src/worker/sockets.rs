@@ -117,14 +117,11 @@ impl Worker {
     /// Arms a connection's receive if it wants input and there is memory for it. One that is armed brings a buffer at most.
     pub(super) fn rearm(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let may_receive = conn.wants_input() && {
-            let had_to_wait = conn.waits_for_room;
-            let has_room = conn.take_room();
-            if !has_room && !had_to_wait {
-                self.roomless.push_back(key);
-            }
-            has_room
-        };
+        let may_receive = conn.wants_input() && conn.may_take_room() && conn.take_room();
+        if conn.waits_for_room && !conn.is_roomless {
+            conn.is_roomless = true;
+            self.roomless.push_back(key);
+        }
         if may_receive && !conn.receiving && !conn.starved {
             conn.receiving = true;
             self.ring.recv(&conn.socket, key.token());
