@@ -373,7 +373,9 @@ impl Worker {
             }
         }
         if let Some(began) = self.stopping {
-            if now.saturating_sub(began) > DRAIN_MAX {
+            if now.saturating_sub(began) > DRAIN_MAX && self.conns.len() > 0 {
+                let connections = self.conns.len();
+                tracing::warn!(connections, "closed: they did not take their last replies in time");
                 for key in self.conns.keys() {
                     self.kill(key);
                 }

