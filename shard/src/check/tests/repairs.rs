@@ -284,6 +284,18 @@ fn killed_anywhere_it_is_run_again() {
     }
 }
 
+/// Files may have names of both before and after: a start would take some of them for orphans.
+#[test]
+fn until_a_repair_is_finished_a_start_is_refused() {
+    let world = World::new(33);
+    world.sim.write_raw(path("REPAIR-000900"), b"");
+    let before = world.files();
+    let error = refused(&world.sim).to_string();
+    assert!(error.contains("a repair was not finished"), "{error}");
+    assert!(world.files() == before);
+    mended(&world, &world.sim, "unfinished");
+}
+
 #[test]
 fn what_a_newer_release_wrote_is_left_alone() {
     let world = World::new(32);
