@@ -151,6 +151,27 @@ fn an_erase_is_durable_and_leaves_nothing() {
     });
 }
 
+/// R25: what an erase calls flushed the log holds, also where a completed write is not durable by itself.
+#[test]
+fn an_erase_waits_until_the_log_holds_what_it_erases() {
+    for policy in [SyncPolicy::EverySecond, SyncPolicy::Never] {
+        let sim = Sim::new(4);
+        sim.run(async |env| {
+            let shard = open(&env, tiny(policy)).await;
+            put(&shard, b"a", b"1").await;
+            assert_eq!(shard.stats().durable_seq, 0);
+            shard.erase().await.unwrap();
+            assert_eq!(shard.stats().durable_seq, 1);
+        });
+        let after = sim.crash(crate::env::sim::Crash::SyncedOnly, 0);
+        after.run(async |env| {
+            let shard = open(&env, tiny(policy)).await;
+            assert_eq!(keys(&shard, Range::all(), Direction::Forward).await.len(), 0);
+            shard.close().await.unwrap();
+        });
+    }
+}
+
 #[test]
 fn large_values_and_keys_up_to_their_limits() {
     let sim = Sim::new(5);
@@ -266,6 +287,33 @@ fn restarts_do_not_pile_up_segments() {
         }
         shard.close().await.unwrap();
     });
+}
+
+/// R21: such a file says that the manifest lacks edits. It is data that a start would remove as an orphan.
+#[test]
+fn a_file_whose_number_was_never_given_out_is_no_orphan() {
+    for (number, refused) in [(1, false), (900_000, true)] {
+        let sim = Sim::new(32);
+        sim.run(async |env| {
+            let shard = open(&env, tiny(SyncPolicy::Always)).await;
+            put(&shard, b"a", b"1").await;
+            shard.close().await.unwrap();
+        });
+        let stray = crate::table::path(std::path::Path::new(crate::tests::DIR), number);
+        sim.write_raw(&stray, b"a table");
+        sim.run(async |env| match open_with_report(&env, tiny(SyncPolicy::Always)).await {
+            Ok((shard, report)) => {
+                assert!(!refused);
+                assert_eq!(report.orphans_removed, 1);
+                shard.close().await.unwrap();
+            }
+            Err(Error::Corruption { what, .. }) => {
+                assert!(refused && what.contains("a number that was never given out"), "{what}");
+                assert!(sim.files().iter().any(|(path, _)| *path == stray), "it was removed");
+            }
+            Err(other) => panic!("{other}"),
+        });
+    }
 }
 
 /// R18, R19: an idle second after the last batch, and after a close, damage in it is no torn tail any more.

@@ -1,15 +1,17 @@
 //! What a repair makes of damage, and that killing it loses nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::super::repair::QUARANTINE;
 use super::{
-    Model, World, assert_clean, checked, kept, opened, options, path, repair_in, repaired,
+    Model, World, assert_clean, checked, contents, kept, opened, options, path, repair_in, repaired,
 };
+use crate::batch::Op;
 use crate::env::Env;
 use crate::env::sim::{Crash, Sim};
 use crate::error::Error;
 use crate::recovery::inspect;
-use crate::tests::{DIR, IDENTITY};
+use crate::tests::{DIR, IDENTITY, open, open_with_report};
 
 /// Every value was one of its key's, and nothing is there that never was.
 fn assert_from_history(world: &World, found: &Model, context: &str) {
@@ -133,6 +135,13 @@ fn the_log_is_cut_at_the_damage() {
     assert_ne!(found, world.model);
     let kept_as = kept(&segment);
     assert!(world.sim.files().iter().any(|(path, _)| *path == kept_as), "the segment is kept");
+    let next = world.sim.run(async |env| {
+        let shard = open(&env, options()).await;
+        let next = shard.put_all(&[Op::Put { key: b"next", value: b"1" }]).await.unwrap();
+        shard.close().await.unwrap();
+        next
+    });
+    assert_eq!(next.0, u64::from(last) + 1, "numbers of what is lost are not given again");
 }
 
 /// Frames whose operations are in tables need not be readable.
@@ -235,6 +244,23 @@ fn is_intent(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("REPAIR-"))
 }
 
+/// What a repair has kept, with its bytes.
+fn all_kept(sim: &Sim) -> Vec<(PathBuf, Vec<u8>)> {
+    let names = sim.files().into_iter().map(|(path, _)| path);
+    let kept = names.filter(|path| path.to_string_lossy().contains(QUARANTINE));
+    kept.map(|path| (path.clone(), sim.read_raw(path))).collect()
+}
+
+/// What a start finds, unless it is refused.
+fn started(sim: &Sim) -> Option<Model> {
+    sim.run(async |env| {
+        let (shard, _) = open_with_report(&env, options()).await.ok()?;
+        let found = contents(&shard).await;
+        shard.close().await.unwrap();
+        Some(found)
+    })
+}
+
 /// Does harm to a world.
 type Harm = fn(&World);
 
@@ -260,6 +286,7 @@ fn killed_anywhere_it_is_run_again() {
         damage(&world);
         let whole = world.sim.crash(Crash::Everything, 2);
         let (_, expected) = mended(&world, &whole, context);
+        let expected_kept = all_kept(&whole);
         let mut step: u64 = 1;
         loop {
             let first = world.sim.crash(Crash::Everything, step);
@@ -274,6 +301,22 @@ fn killed_anywhere_it_is_run_again() {
                 assert_clean(&after, &context);
                 assert!(opened(&after) == expected, "{context}: {lines:#?}, then {told:#?}");
             }
+            // Without a second repair: a start is refused, or all is as after the first one, with what it has kept.
+            let is_late = done || !first.files().iter().any(|(path, _)| is_intent(path));
+            for seed in 0..if is_late && step > 17 { 12 } else { 2 } {
+                let kind = if seed == 0 { Crash::SyncedOnly } else { Crash::Random };
+                let after = first.crash(kind, seed);
+                let found = started(&after);
+                let context = format!("{context}, killed at {step}, {kind:?} {seed}, then started");
+                assert!(
+                    found.is_some() || !done,
+                    "{context}: refused, though the repair had ended"
+                );
+                if let Some(found) = found {
+                    assert!(found == expected, "{context}");
+                    assert!(all_kept(&after) == expected_kept, "{context}: not all is kept");
+                }
+            }
             if done {
                 break;
             }
@@ -282,6 +325,18 @@ fn killed_anywhere_it_is_run_again() {
         }
         assert!(step > 17, "{context}: {step}");
     }
+}
+
+/// Files may have names of both before and after: a start would take some of them for orphans.
+#[test]
+fn until_a_repair_is_finished_a_start_is_refused() {
+    let world = World::new(33);
+    world.sim.write_raw(path("REPAIR-000900"), b"");
+    let before = world.files();
+    let error = refused(&world.sim).to_string();
+    assert!(error.contains("a repair was not finished"), "{error}");
+    assert!(world.files() == before);
+    mended(&world, &world.sim, "unfinished");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::env::sim::{Sim, SimEnv};
 use crate::error::Error;
 use crate::key::SeqNo;
 use crate::wal::frame::{FrameHead, FrameKind, seal};
+use crate::wal::header::{Header, Magic};
 
 const BLOCK: usize = 4096;
 const MANIFEST: &str = "/manifest-000001";
@@ -232,5 +233,65 @@ fn nonsense_under_a_good_checksum_never_panics() {
             }
         }
         assert!(refused > 500, "{refused}");
+    });
+}
+
+/// Whole, and not what the writer guarantees: another place in the order, a kind that cannot stand there.
+#[test]
+fn a_whole_frame_that_is_out_of_its_order_is_damage() {
+    let sim = Sim::new(7).fifo();
+    sim.run(async |env| {
+        let frames = sample(&env).await;
+        let whole = env.read_raw(MANIFEST);
+        let epoch = u64::from_le_bytes(whole[48..56].try_into().unwrap());
+        let last = frames.len() - 1;
+        for (at, index, kind, what) in [
+            (last, last + 1, FrameKind::Edit, "stands where frame"),
+            (last, last - 1, FrameKind::Edit, "stands where frame"),
+            (last, last, FrameKind::Snapshot, "the snapshot does not end where CURRENT says"),
+            (0, 0, FrameKind::Edit, "the snapshot does not end where CURRENT says"),
+            (last, last, FrameKind::Edit, ""),
+        ] {
+            let (begin, end) = frames[at];
+            let head = FrameHead {
+                identity: ID,
+                segment: 1,
+                epoch,
+                offset: begin as u64,
+                first_seq: SeqNo(index as u64),
+                synced_upto: if at == 0 { 0 } else { begin as u64 },
+            };
+            let mut frame = IoBuf::with_capacity(BLOCK);
+            frame.extend_from_slice(&whole[begin..end]);
+            seal(&mut frame, kind, 0, &head);
+            let mut bytes = whole.clone();
+            bytes[begin..begin + frame.len()].copy_from_slice(&frame);
+            env.write_raw(MANIFEST, &bytes);
+            let read = Manifest::read(&env, Path::new(DIR), ID).await;
+            if what.is_empty() {
+                assert!(read.is_ok(), "as it was: {read:?}");
+                continue;
+            }
+            let error = read.unwrap_err();
+            assert!(matches!(error, Error::Corruption { .. }), "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+        }
+    });
+}
+
+/// The number seeds the frames as well; this says what has happened.
+#[test]
+fn another_manifest_under_the_name_in_current_is_foreign() {
+    let sim = Sim::new(8).fifo();
+    sim.run(async |env| {
+        sample(&env).await;
+        let mut bytes = env.read_raw(MANIFEST);
+        let path = Path::new(MANIFEST);
+        let header = Header::decode(&bytes, Magic::Manifest, ID, path).unwrap();
+        let other = Header { number: header.number + 1, ..header }.encode(Magic::Manifest, ID);
+        bytes[..BLOCK].copy_from_slice(&other);
+        env.write_raw(MANIFEST, &bytes);
+        let error = Manifest::read(&env, Path::new(DIR), ID).await.unwrap_err();
+        assert!(matches!(error, Error::Foreign { .. }), "{error}");
     });
 }
