@@ -68,6 +68,8 @@ struct Known {
     acknowledged: Cell<u32>,
     /// The first fault, for the report.
     error: RefCell<Option<Error>>,
+    /// The shard has failed: under the weaker policies what was acknowledged and not synced may be gone.
+    is_lost: Cell<bool>,
 }
 
 fn options(policy: SyncPolicy) -> Options {
@@ -146,8 +148,9 @@ async fn live(env: &SimEnv, policy: SyncPolicy, known: &Known, faults: &Faults) 
         }
         let mut close = pin!(shard.close());
         let closed = within(env, close.as_mut()).await.expect("closing hangs");
-        let was_lost = shard.failure().is_some();
-        assert!(!was_lost || closed.is_err(), "a failed shard closes with its failure");
+        let is_lost = shard.failure().is_some();
+        assert!(!is_lost || closed.is_err(), "a failed shard closes with its failure");
+        known.is_lost.set(known.is_lost.get() || is_lost);
     }
     // Let what was dropped with a pass of the loop end.
     env.pause().await;
@@ -175,17 +178,25 @@ fn run(fault: Fault, seed: u64, policy: SyncPolicy) -> bool {
         ));
         // Under the weaker policies a power cut takes what it may.
         let promised = match (policy, kind) {
-            (SyncPolicy::Always, _) | (_, Crash::Process) => known.acknowledged.get(),
+            (SyncPolicy::Always, _) => known.acknowledged.get(),
+            (_, Crash::Process) if !known.is_lost.get() => known.acknowledged.get(),
             _ => 0,
         };
         let healthy = sim.crash(kind, seed);
-        healthy.run(async |env| {
+        let found = healthy.run(async |env| {
             let shard = open(&env, options(policy)).await;
             let found = contents(&shard).await;
             let fits = (promised..=known.begun.get()).any(|n| model(n) == found);
             assert!(fits, "what is found is no state that may be: {:?}", found.keys());
             shard.close().await.unwrap();
             check_closed(&env).await;
+            found
+        });
+        // What a start has shown is durable, also where an earlier sync of it failed.
+        healthy.crash(Crash::SyncedOnly, seed).run(async |env| {
+            let shard = open(&env, options(policy)).await;
+            assert!(contents(&shard).await == found, "a start showed what was not durable");
+            shard.close().await.unwrap();
         });
     }
     handle.hits() > 0

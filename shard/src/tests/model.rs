@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::effort::Effort;
 use super::{key, open, tiny};
 use crate::batch::Op;
 use crate::cursor::Direction;
@@ -152,7 +153,10 @@ fn run(seed: u64, options: &Options, actions: &[Action]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: u32::try_from(Effort::or(40, 0, 1).seeds.count()).unwrap(),
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn leveled_agrees_with_the_model(seed: u64, actions in prop::collection::vec(action(), 1..250)) {

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::story::check_files;
 use super::{key, open, tiny};
 use crate::admission::Refusal;
 use crate::batch::Op;
@@ -195,6 +196,53 @@ fn a_late_sync_holds_the_writes_of_everysec() {
         slow.off();
         shard.put_all(&[Op::Put { key: &key(3), value: b"value" }]).await.unwrap();
         assert!(env.clock() > Duration::from_secs(20));
+        shard.close().await.unwrap();
+    });
+}
+
+/// A flush whose edit finds no space is tried again under new numbers: what the first attempt made goes at once, not at the next start.
+#[test]
+fn tables_of_a_refused_edit_go() {
+    let sim = Sim::new(13);
+    let faults = sim.faults();
+    sim.run(async |env| {
+        let shard = open(&env, tiny(SyncPolicy::Always)).await;
+        for number in 0..40 {
+            put(&shard, number).await.unwrap();
+            // Which write it is differs: of an edit, which a new manifest settles; of the zeros ahead of one, which refuses it.
+            let at = 1 + u64::from(number % 3);
+            faults.add(Fault::enospc().kind(Kind::Write).path("manifest").at(at));
+            shard.flush().await.unwrap();
+            env.sleep(Duration::from_secs(1)).await;
+            faults.clear();
+        }
+        let refused = shard.stats().counters.background_errors;
+        assert!(refused > 0, "no edit was refused");
+        shard.close().await.unwrap();
+        check_files(&env).await;
+    });
+}
+
+/// R32: below the reserve, not only without any space, values are refused and deletes are not; values come back with a margin.
+#[test]
+fn the_reserve_is_kept() {
+    let sim = Sim::new(14);
+    sim.run(async |env| {
+        let shard = open(&env, tiny(SyncPolicy::Always)).await;
+        put(&shard, 1).await.unwrap();
+        // The spare segment is made, and takes no more of what is free.
+        env.sleep(Duration::from_secs(1)).await;
+        let reserve = crate::space::reserve_bytes(shard.options());
+        for (percent, is_taken) in
+            [(101, true), (99, false), (110, false), (124, false), (126, true)]
+        {
+            sim.set_free_bytes(reserve * percent / 100);
+            env.sleep(Duration::from_millis(2_100)).await;
+            let answer = put(&shard, 2).await;
+            assert_eq!(answer.is_ok(), is_taken, "{percent} % of the reserve: {answer:?}");
+            assert!(is_taken || matches!(answer, Err(Error::DiskFull { .. })), "{answer:?}");
+            shard.put_all(&[Op::Delete { key: &key(1) }]).await.unwrap();
+        }
         shard.close().await.unwrap();
     });
 }

@@ -46,8 +46,8 @@ impl Fault {
         Self { effect, kind: None, path: String::new(), at: 1, forever: false }
     }
 
-    /// Fails with an error of the operating system. A failed sync drops what it should have made durable: later
-    /// syncs succeed without it. A failed write may have written some of its sectors.
+    /// Fails with an error of the operating system. A failed sync drops what it should have made durable, or some of it:
+    /// later syncs succeed without it, and reads get what was there before. A failed write may have written some of its sectors.
     pub fn error(errno: i32) -> Self {
         Self::new(Effect::Error(errno))
     }

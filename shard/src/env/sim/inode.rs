@@ -43,8 +43,6 @@ enum Fate {
     /// The next sync makes it durable.
     Unsynced,
     Durable,
-    /// A sync failed: no later one makes it durable, and still the program sees it.
-    Lost,
 }
 
 /// Submitted, not completed.
@@ -125,20 +123,25 @@ impl FileNode {
     }
 
     pub(super) fn sync(&mut self, watermark: u64) {
-        self.judge(watermark, Fate::Durable);
+        for write in self.log.iter_mut().filter(|write| write.serial <= watermark) {
+            write.fate = Fate::Durable;
+        }
         self.settle();
     }
 
-    pub(super) fn fail_sync(&mut self, watermark: u64) {
-        self.judge(watermark, Fate::Lost);
-    }
-
-    fn judge(&mut self, watermark: u64, fate: Fate) {
-        for write in &mut self.log {
-            if write.serial <= watermark && write.fate == Fate::Unsynced {
-                write.fate = fate;
-            }
+    /// What the sync should have made durable is gone, or some of it: Linux forgets the pages that it could not write, so
+    /// no later sync mends it, and a direct read gets what the device has. The length stays.
+    pub(super) fn fail_sync(&mut self, watermark: u64, random: &Random) {
+        let all = random.chance(1, 2);
+        self.log.retain(|write| {
+            write.serial > watermark || write.fate == Fate::Durable || !(all || random.chance(1, 2))
+        });
+        let mut seen = self.durable.clone();
+        seen.extend(self.seen.len());
+        for write in &self.log {
+            seen.write(write.offset, &write.data);
         }
+        self.seen = seen;
     }
 
     /// Folds the durable head of the log into the durable bytes.

@@ -318,12 +318,13 @@ impl File for SimFile {
         op.travel().await;
         let synced = op.check();
         {
+            let random = &self.world.damage;
             let mut disk = self.world.disk.borrow_mut();
             match op.error() {
                 None => disk.file_mut(self.ino).sync(watermark),
                 // Interrupted before anything happened.
                 Some(libc::EINTR) => {}
-                Some(_) => disk.file_mut(self.ino).fail_sync(watermark),
+                Some(_) => disk.file_mut(self.ino).fail_sync(watermark, random),
             }
         }
         op.end(synced)

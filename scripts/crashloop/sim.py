@@ -1,0 +1,85 @@
+"""sim: the engine alone, on a disk in memory that can be stopped between any two operations.
+
+The tests of `shard/src/tests` in full: each round is one seed for each sync policy, 2000 operations, a crash of every kind at both ends
+of every operation of the disk, and one more in the recovery. Before the first round, once: each operation failing in each way, each
+byte of each file damaged, the model, and one list of operations under many configurations.
+"""
+
+import concurrent.futures
+import json
+import os
+import re
+import subprocess
+
+from .mode import Mode
+from .resp import Trouble, Violation
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+POLICIES = ["always", "everysec", "no"]
+OPERATIONS = 2000
+# Random lists for those tests that have no places to go through.
+LISTS = 200
+ONCE = [
+    ("tests::failure", {"SIM_EVERY": 1, "SIM_SEEDS": 3}),
+    ("tests::damage", {"SIM_EVERY": 1}),
+    ("tests::metamorphic", {"SIM_SEEDS": LISTS}),
+    ("tests::model", {"SIM_SEEDS": LISTS}),
+    ("tests::policies", {"SIM_EVERY": 1, "SIM_SEEDS": 20}),
+]
+
+
+def build():
+    """The test program, optimised, with every assertion on."""
+    command = ["cargo", "test", "--locked", "-q", "-p", "shard", "--profile", "sim", "--features", "sim", "--lib", "--no-run"]
+    done = subprocess.run(command + ["--message-format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    programs = [message["executable"] for message in messages if message.get("executable")]
+    if done.returncode or not programs:
+        raise Trouble("the tests do not build: cargo ended with %d" % done.returncode)
+    return programs[-1]
+
+
+class Sim(Mode):
+    name = "sim"
+    rounds_full = 50
+
+    def __init__(self, args, home):
+        super().__init__(args, home)
+        self.program, self.crashes, self.starts = None, 0, 0
+
+    def test(self, name, effort):
+        """Runs tests; answers what they say that they did."""
+        env = dict(os.environ, **{key: str(value) for key, value in effort.items()})
+        command = [self.program, "--nocapture", "--test-threads", "1", name]
+        done = subprocess.run(command, cwd=os.path.join(ROOT, "shard"), env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        output = done.stdout.decode(errors="replace")
+        if done.returncode or not re.search(r"test result: ok\. [1-9]", output):
+            path = os.path.join(self.home, "log-%s" % name.replace("::", "-"))
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(output)
+            raise Violation("%s with %s: see %s" % (name, effort, path))
+        return re.findall(r"(?:\.\.\. )?([^\n]*: no violation)", output)
+
+    def all_of(self, tests):
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            return [line for lines in pool.map(lambda test: self.test(*test), tests) for line in lines]
+
+    def round(self, number):
+        seed = self.args.seed + number - 1
+        effort = {"SIM_SEED": seed, "SIM_OPS": OPERATIONS, "SIM_EVERY": 1}
+        if number == 1:
+            self.program = build()
+            for line in self.all_of(ONCE):
+                print("sim   -  %s" % line, flush=True)
+        lines = self.all_of([("tests::crash::after_every_operation_under_%s" % policy, effort) for policy in POLICIES])
+        counts = [[int(count) for count in re.search(r"(\d+) operations of the disk, (\d+) crashes, (\d+) starts", line).groups()] for line in lines]
+        operations, crashes, starts = (sum(column) for column in zip(*counts))
+        self.crashes += crashes
+        self.starts += starts
+        return "seed %d: %d operations of the disk, %d crashes, %d starts on different disks" % (seed, operations, crashes, starts)
+
+    def checked(self):
+        return "%d crashes, %d starts on different disks" % (self.crashes, self.starts)
+
+    def keep_evidence(self):
+        """The outputs are in the home already, with the line that replays each."""
