@@ -383,14 +383,19 @@ fn lock(path: &Path, made: &mut Made) -> Result<File, ServerError> {
         return Err(error);
     }
     // A start that is refused removes the lock that it made: the one that we hold must be the one that others will see.
-    let own = file.metadata().map_err(|e| failed("look at", e))?.ino();
-    if fs::metadata(&name).ok().map(|seen| seen.ino()) != Some(own) {
+    if !is_seen(&name, &file).map_err(|e| failed("look at", e))? {
         return Err(ServerError::Locked { path: path.to_owned(), pid: None });
     }
     file.set_len(0)
         .and_then(|()| writeln!(file, "{}", std::process::id()))
         .map_err(|e| failed("write", e))?;
     Ok(file)
+}
+
+/// Whether `name` leads to `file`.
+fn is_seen(name: &Path, file: &File) -> io::Result<bool> {
+    let own = file.metadata()?;
+    Ok(fs::metadata(name).is_ok_and(|seen| (seen.dev(), seen.ino()) == (own.dev(), own.ino())))
 }
 
 /// The bytes of FORMAT; `None` if it is absent.

@@ -237,14 +237,29 @@ mod tests {
     }
 
     #[test]
+    fn replies_that_leave_together_wait_for_the_last_of_them() {
+        for (first, second) in [(3, 5), (5, 3)] {
+            let mut replies = Replies::default();
+            push(&mut replies, "a", first);
+            push(&mut replies, "b", second);
+            assert_eq!(drained(&mut replies, 4), "");
+            assert_eq!(drained(&mut replies, 5), "ab");
+        }
+    }
+
+    #[test]
     fn a_failed_shard_answers_each_gated_reply_with_an_error() {
         let mut replies = Replies::default();
         push(&mut replies, "+OK\r\n", 3);
         push(&mut replies, "+OK\r\n", 4);
         let hole = replies.hole(0);
         push(&mut replies, "+PONG\r\n", 0);
+        let read = replies.hole(0);
+        replies.fill(read, Bytes::from_static(b"$1\r\nv\r\n"), SeqNo(4));
         replies.fail_gated(SeqNo(2), "ERR gone");
         replies.fill(hole, Bytes::from_static(b":1\r\n"), SeqNo(0));
-        assert_eq!(drained(&mut replies, 2), "-ERR gone\r\n-ERR gone\r\n:1\r\n+PONG\r\n");
+        let wanted = "-ERR gone\r\n-ERR gone\r\n:1\r\n+PONG\r\n-ERR gone\r\n";
+        assert_eq!(drained(&mut replies, 2), wanted);
+        assert_eq!(replies.held_bytes(), 0);
     }
 }

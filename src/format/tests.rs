@@ -93,6 +93,21 @@ fn a_second_process_is_told_who_holds_it() {
     DataDir::open(&path, Shards::Default(1)).unwrap();
 }
 
+/// Who opened a lock that somebody else then removes holds one that nobody will ever ask for.
+#[test]
+fn a_lock_that_was_removed_meanwhile_is_not_the_one_that_others_see() {
+    let (_guard, path) = dir();
+    fs::create_dir_all(&path).unwrap();
+    let name = path.join(LOCK);
+    let first = File::create(&name).unwrap();
+    assert!(is_seen(&name, &first).unwrap());
+    fs::remove_file(&name).unwrap();
+    assert!(!is_seen(&name, &first).unwrap());
+    let second = File::create(&name).unwrap();
+    assert!(!is_seen(&name, &first).unwrap());
+    assert!(is_seen(&name, &second).unwrap());
+}
+
 #[test]
 fn another_number_of_shards_is_refused_with_both_ways_out() {
     let (_guard, path) = dir();

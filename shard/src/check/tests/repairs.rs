@@ -1,8 +1,9 @@
 //! What a repair makes of damage, and that killing it loses nothing.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::super::repair::QUARANTINE;
+use super::super::repair::{QUARANTINE, make_empty};
 use super::{
     Model, World, assert_clean, checked, contents, kept, opened, options, path, repair_in, repaired,
 };
@@ -10,8 +11,9 @@ use crate::batch::Op;
 use crate::env::Env;
 use crate::env::sim::{Crash, Sim};
 use crate::error::Error;
+use crate::manifest::Manifest;
 use crate::recovery::inspect;
-use crate::tests::{DIR, IDENTITY, open, open_with_report};
+use crate::tests::{DIR, IDENTITY, key, open, open_with_report};
 
 /// Every value was one of its key's, and nothing is there that never was.
 fn assert_from_history(world: &World, found: &Model, context: &str) {
@@ -191,6 +193,55 @@ fn without_a_manifest_the_tables_say_enough() {
     let (lines, found) = mended(&world, &sim, "no manifest");
     assert!(found == world.model, "{lines:#?}");
     has(&lines, &["done", "rebuilt from its tables"]);
+}
+
+/// Tables that a merge has replaced, and whose files are still there: what was deleted since stays deleted.
+#[test]
+fn without_a_manifest_replaced_tables_are_left_out() {
+    let sim = Sim::new(31);
+    let (shard, old) = sim.run(async |env| {
+        let shard = open(&env, options()).await;
+        for number in 0..20 {
+            shard.put_all(&[Op::Put { key: &key(number), value: b"deleted" }]).await.unwrap();
+        }
+        shard.flush().await.unwrap();
+        (shard, env.list(Path::new(DIR)).await.unwrap())
+    });
+    let tables = old.iter().filter(|name| name.ends_with(".sst")).map(|name| path(name));
+    let old: Vec<_> = tables.map(|path| (path.clone(), sim.read_raw(&path))).collect();
+    sim.run(async |env| {
+        for number in 0..19 {
+            shard.put_all(&[Op::Delete { key: &key(number) }]).await.unwrap();
+        }
+        shard.flush().await.unwrap();
+        // Idle: everything is merged, and nothing is left to shadow.
+        env.sleep(Duration::from_secs(60)).await;
+        shard.close().await.unwrap();
+        let names = env.list(Path::new(DIR)).await.unwrap();
+        for (path, bytes) in &old {
+            assert!(!names.iter().any(|name| path.ends_with(name)), "{} stands", path.display());
+            sim.write_raw(path, bytes);
+        }
+    });
+    let number =
+        sim.run(async |env| Manifest::read(&env, Path::new(DIR), IDENTITY).await.unwrap().number);
+    sim.flip(crate::manifest::path(Path::new(DIR), number), 4096 + 60, 1);
+    let (_, lines) = repaired(&sim);
+    has(&lines, &["done", "rebuilt from its tables"]);
+    let found = opened(&sim);
+    assert_eq!(found.into_keys().collect::<Vec<_>>(), [key(19)], "{lines:#?}");
+}
+
+/// A shard made for one that is gone: a power cut leaves it, and what is written to it.
+#[test]
+fn an_empty_shard_survives_a_power_cut() {
+    let sim = Sim::new(32);
+    sim.run(async |env| make_empty(&env, Path::new(DIR), IDENTITY).await.unwrap());
+    let sim = sim.crash(Crash::SyncedOnly, 1);
+    sim.run(async |env| {
+        let found = inspect(&env, Path::new(DIR), IDENTITY, options()).await.unwrap();
+        assert!(!found.is_new());
+    });
 }
 
 #[test]
