@@ -1,5 +1,7 @@
 //! Whatever the bytes on disk are: the same answers, or an error that names the file. Never a panic, never wrong data.
 
+use super::super::footer::{FOOTER_BYTES, Footer};
+use super::super::stored::Seed;
 use super::super::{Table, path};
 use super::{IDENTITY, Rows, build, dir, plain_rows, read};
 use crate::cursor::{Cursor, Direction, seek, step};
@@ -170,6 +172,79 @@ fn another_table_is_foreign() {
         let outcome = look(&env, &meta, &rows).await;
         assert!(matches!(outcome, Err(Error::Foreign { .. })), "{outcome:?}");
         assert_eq!(env.open_files(), 0);
+    });
+}
+
+/// A table's file with its footer changed, whose own checksum is corrected.
+fn with_footer(bytes: &[u8], meta: &TableMeta, change: impl FnOnce(&mut Footer)) -> Vec<u8> {
+    let at = footer_at(meta);
+    let mut footer = Footer::decode(bytes[at..].first_chunk().unwrap(), &IDENTITY, 7).unwrap();
+    change(&mut footer);
+    let mut bytes = bytes.to_vec();
+    bytes[at..at + FOOTER_BYTES].copy_from_slice(&footer.encode());
+    bytes
+}
+
+fn footer_at(meta: &TableMeta) -> usize {
+    usize::try_from(meta.bytes).unwrap() - FOOTER_BYTES
+}
+
+/// A forger's footer: where it puts the meta region must be where one can be.
+#[test]
+fn a_footer_that_gives_the_meta_region_no_possible_place_is_damage() {
+    Sim::new(7).run(|env| async move {
+        let rows = small_rows();
+        let meta = build(&env, 7, &rows, &small_options()).await;
+        let bytes = env.read_raw(path(dir(), 7));
+        let changes: [fn(&mut Footer); 6] = [
+            |footer| footer.meta_len = 0,
+            |footer| footer.meta_len -= 16,
+            |footer| footer.meta_len += 16,
+            |footer| footer.meta_len = u32::MAX,
+            |footer| (footer.meta_offset, footer.meta_len) = (u64::MAX, 64),
+            |footer| {
+                (footer.meta_offset, footer.meta_len) =
+                    (footer.meta_offset - 1, footer.meta_len + 1)
+            },
+        ];
+        for (index, change) in changes.into_iter().enumerate() {
+            env.write_raw(path(dir(), 7), &with_footer(&bytes, &meta, change));
+            let outcome = look(&env, &meta, &rows).await;
+            let error = outcome.expect_err(&format!("change {index}")).to_string();
+            assert!(error.contains("no possible place"), "change {index}: {error}");
+        }
+        env.write_raw(path(dir(), 7), &with_footer(&bytes, &meta, |_| ()));
+        assert!(look(&env, &meta, &rows).await.unwrap());
+    });
+}
+
+/// A forger's index that ends before or behind the largest key: keys would be there that no search finds.
+#[test]
+fn an_index_that_does_not_end_with_the_largest_key_is_damage() {
+    Sim::new(8).run(|env| async move {
+        let mut rows = small_rows();
+        let largest = b"the largest of its keys";
+        rows.insert(largest.to_vec(), (31, Kind::Put, b"value".to_vec()));
+        let meta = build(&env, 7, &rows, &small_options()).await;
+        let bytes = env.read_raw(path(dir(), 7));
+        let (mut from, end) = (0, footer_at(&meta));
+        with_footer(&bytes, &meta, |footer| from = usize::try_from(footer.meta_offset).unwrap());
+        let places = (from..end).filter(|&at| bytes[at..].starts_with(largest));
+        let places: Vec<_> = places.collect();
+        assert_eq!(places.len(), 2, "in the index and in the properties");
+        for (at, by) in [(places[0], 1), (places[0], -1), (places[1], 1), (places[1], -1)] {
+            let mut forged = bytes.clone();
+            let last = &mut forged[at + largest.len() - 1];
+            *last = last.wrapping_add_signed(by);
+            let mut crc = Seed::new(&IDENTITY, 7).hasher(from as u64);
+            crc.update(&forged[from..end]);
+            let crc = crc.finalize();
+            let forged = with_footer(&forged, &meta, |footer| footer.meta_crc = crc);
+            env.write_raw(path(dir(), 7), &forged);
+            let outcome = look(&env, &meta, &rows).await;
+            let error = outcome.expect_err("a forged index").to_string();
+            assert!(error.contains("does not end with the largest key"), "at {at}: {error}");
+        }
     });
 }
 
