@@ -1,20 +1,20 @@
-//! Ordered iteration over a memtable: a merge of its runs.
+//! Ordered iteration over a memtable: a merge of its arrays.
+
+#![expect(clippy::disallowed_types, reason = "see `run`")]
 
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use self_cell::self_cell;
 
 use super::MemTable;
-use super::raw::{EntryRef, Position};
-use super::run::{RunView, SortedView};
+use super::raw::EntryRef;
+use super::run::Sorted;
 use crate::cursor::{Cursor, Direction, Step};
 use crate::error::Result;
-use crate::key::{Entry, SeqNo};
+use crate::key::Entry;
 use crate::merge::Merge;
-
-/// Behind every version of a key in the internal order is seq 0, before every one of them is this.
-const BEFORE_VERSIONS: SeqNo = SeqNo(super::SEQ_MAX);
 
 /// All versions of all keys of a memtable, in one direction. Never fails, never loads.
 ///
@@ -49,7 +49,8 @@ impl Owner {
 impl MemCursor {
     /// Stands on nothing until the first seek.
     pub fn new(table: Rc<MemTable>, direction: Direction) -> Self {
-        Self(Owned::new(Owner { table, direction }, Owner::merge))
+        let owner = Owner { table, direction };
+        Self(Owned::new(owner, |owner| Merge::new(Vec::new(), owner.direction)))
     }
 }
 
@@ -67,7 +68,7 @@ impl Cursor for MemCursor {
 
     fn seek(&mut self, key: Option<&[u8]>) -> Step {
         self.0.with_dependent_mut(|owner, merge| {
-            // Runs may have come, and lists become arrays.
+            // Entries have come, and arrays were merged.
             *merge = owner.merge();
             merge.seek(key)
         })
@@ -83,40 +84,29 @@ impl Cursor for MemCursor {
     }
 }
 
-/// One run. A list is walked by position, an array by index.
+/// One array.
 pub(super) struct RunCursor<'r> {
-    run: RunView<'r>,
+    array: Arc<Sorted<'r>>,
     direction: Direction,
-    place: Place<'r>,
+    /// Of the current entry; past the end in either direction is any index outside.
+    index: usize,
     current: Option<EntryRef<'r>>,
 }
 
-enum Place<'r> {
-    List(Option<Position<'r>>),
-    /// Index of the current entry; past the end in either direction is any index outside.
-    Array(&'r [EntryRef<'r>], usize),
-}
-
 impl<'r> RunCursor<'r> {
-    pub(super) fn new(run: RunView<'r>, direction: Direction) -> Self {
-        Self { run, direction, place: Place::List(None), current: None }
+    pub(super) fn new(array: Arc<Sorted<'r>>, direction: Direction) -> Self {
+        Self { array, direction, index: usize::MAX, current: None }
     }
 
-    fn seek_list(&self, key: Option<&[u8]>) -> Option<Position<'r>> {
-        let list = self.run.list;
-        match (self.direction, key) {
-            (Direction::Forward, None) => list.first(),
-            (Direction::Forward, Some(key)) => list.at_or_after(key, BEFORE_VERSIONS),
-            (Direction::Backward, None) => list.last(),
-            (Direction::Backward, Some(key)) => list.before(key, BEFORE_VERSIONS),
-        }
+    fn go_to(&mut self, index: usize) {
+        self.index = index;
+        self.current = self.array.items().get(index).map(|item| item.entry);
     }
 
-    fn seek_array(&self, sorted: SortedView<'r>, key: Option<&[u8]>) -> usize {
-        let below = key.map(|key| sorted.count_below(key));
+    fn by(&self, steps: usize) -> usize {
         match self.direction {
-            Direction::Forward => below.unwrap_or(0),
-            Direction::Backward => below.unwrap_or(sorted.entries.len()).wrapping_sub(1),
+            Direction::Forward => self.index.wrapping_add(steps),
+            Direction::Backward => self.index.wrapping_sub(steps),
         }
     }
 }
@@ -128,42 +118,21 @@ impl Cursor for RunCursor<'_> {
     }
 
     fn seek(&mut self, key: Option<&[u8]>) -> Step {
-        if let Some(sorted) = self.run.sorted {
-            let index = self.seek_array(sorted, key);
-            self.current = sorted.entries.get(index).copied();
-            self.place = Place::Array(sorted.entries, index);
-        } else {
-            let position = self.seek_list(key);
-            self.current = position.as_ref().map(Position::entry);
-            self.place = Place::List(position);
-        }
+        let below = key.map(|key| self.array.count_below(key));
+        self.go_to(match self.direction {
+            Direction::Forward => below.unwrap_or(0),
+            Direction::Backward => below.unwrap_or(self.array.items().len()).wrapping_sub(1),
+        });
         Step::Ready
     }
 
     #[inline]
     fn step(&mut self) -> Step {
-        match &mut self.place {
-            Place::List(Some(position)) => {
-                let moved = match self.direction {
-                    Direction::Forward => position.move_next(),
-                    Direction::Backward => position.move_prev(),
-                };
-                self.current = if moved { Some(position.entry()) } else { None };
-            }
-            Place::List(None) => self.current = None,
-            Place::Array(sorted, index) => {
-                *index = match self.direction {
-                    Direction::Forward => index.wrapping_add(1),
-                    Direction::Backward => index.wrapping_sub(1),
-                };
-                self.current = sorted.get(*index).copied();
-                let ahead = match self.direction {
-                    Direction::Forward => index.wrapping_add(STEPS_AHEAD),
-                    Direction::Backward => index.wrapping_sub(STEPS_AHEAD),
-                };
-                if let Some(entry) = sorted.get(ahead) {
-                    entry.prefetch();
-                }
+        // At the end it stays there.
+        if self.current.is_some() {
+            self.go_to(self.by(1));
+            if let Some(item) = self.array.items().get(self.by(STEPS_AHEAD)) {
+                item.entry.prefetch();
             }
         }
         Step::Ready

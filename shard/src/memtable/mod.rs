@@ -3,11 +3,11 @@
 //! ```text
 //! index:  hash -> newest entry ──┐            one hash table per 256th of the hashes
 //! arena:  [entry][entry]...[entry]  ◀─prev─   keys and values, in order of arrival
-//! runs:   list list ... list     └─ sorted    skiplists of 32k entries, the last one active
+//! runs:   sorted ... sorted, tail             arrays in order, made as entries come; the newest are not sorted yet
 //! ```
 //!
 //! An insert writes the entry, links it before the key's older versions, replaces the key's slot in the index and adds
-//! the entry to the active run. A point read asks the index alone; an ordered read merges the runs.
+//! the entry to the tail. A point read asks the index alone; an ordered read merges the arrays.
 //!
 //! # Invariants
 //! - Sequence numbers ascend from insert to insert.
@@ -34,7 +34,7 @@ use crate::key::{self, Kind, SeqNo};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_CAP};
 use cursor::RunCursor;
 use index::Index;
-use raw::{Arena, EntryRef, SEQ_MAX};
+use raw::{Arena, EntryRef};
 use run::Runs;
 
 /// Older versions of a key that a read walks over before it searches the runs instead. A search costs about as much.
@@ -176,7 +176,8 @@ impl MemTable {
 
     fn run_cursors(&self, direction: Direction) -> Vec<RunCursor<'_>> {
         self.cell.with_dependent(|_, parts| {
-            parts.runs.views().map(|run| RunCursor::new(run, direction)).collect()
+            let arrays = parts.runs.views().into_iter();
+            arrays.map(|array| RunCursor::new(array, direction)).collect()
         })
     }
 }

@@ -20,11 +20,10 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::ops::Bound;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use crossbeam_skiplist::{SkipSet, set};
+use crossbeam_skiplist::SkipSet;
 
 use crate::batch::Op;
 use crate::key::{Entry, Kind, SeqNo};
@@ -79,15 +78,6 @@ impl Arena {
             room_words: Cell::new(0),
             words: Cell::new(0),
         }
-    }
-
-    /// An arena with memory for one entry of `key` without a value, and no more: a key to search for.
-    fn for_probe(key: &[u8]) -> Self {
-        let arena = Self::new();
-        let words = HEADER_WORDS + key.len().div_ceil(WORD);
-        arena.free.set(arena.chunk(words));
-        arena.room_words.set(words);
-        arena
     }
 
     /// Memory handed out or lost at the ends of chunks, in bytes.
@@ -326,85 +316,12 @@ impl<'a> SkipRun<'a> {
         self.set.insert(Node::new(entry));
     }
 
-    /// Hands up to `count` entries behind `after` (`None`: from the first) to `each`, with their keys' prefixes; `false`
-    /// when none is left.
-    pub(super) fn collect(
-        &self,
-        after: Option<EntryRef<'a>>,
-        count: usize,
-        mut each: impl FnMut(EntryRef<'a>, [u64; 2]),
-    ) -> bool {
-        let first = match after {
-            None => self.set.front(),
-            Some(after) => self.set.lower_bound(Bound::Excluded(&Node::new(after))),
-        };
-        let Some(mut place) = first else { return false };
-        for _ in 0..count {
+    /// Hands all entries to `each`, in order, with their keys' prefixes.
+    pub(super) fn each(&self, mut each: impl FnMut(EntryRef<'a>, [u64; 2])) {
+        for place in &self.set {
+            let node = place.value();
             // SAFETY: all nodes of this set came from an `EntryRef<'a>`.
-            each(unsafe { place.value().entry() }, place.value().words);
-            if !place.move_next() {
-                return false;
-            }
+            each(unsafe { node.entry() }, node.words);
         }
-        true
-    }
-
-    /// The entries to read, for as long as the run is borrowed.
-    pub(super) fn view(&self) -> ListView<'_> {
-        ListView { set: &self.set }
-    }
-}
-
-/// A [`SkipRun`] to read from. Its lifetime is the borrow of the run, which ends before the entries do.
-#[derive(Clone, Copy)]
-pub(super) struct ListView<'r> {
-    set: &'r SkipSet<Node>,
-}
-
-impl<'r> ListView<'r> {
-    /// The first entry at or behind version `seq` of `key`, in the internal order.
-    pub(super) fn at_or_after(self, key: &[u8], seq: SeqNo) -> Option<Position<'r>> {
-        let arena = Arena::for_probe(key);
-        let probe = Node::new(arena.push(None, seq, Op::Put { key, value: &[] }));
-        self.set.lower_bound(Bound::Included(&probe)).map(Position)
-    }
-
-    /// The last entry before version `seq` of `key`, in the internal order.
-    pub(super) fn before(self, key: &[u8], seq: SeqNo) -> Option<Position<'r>> {
-        let arena = Arena::for_probe(key);
-        let probe = Node::new(arena.push(None, seq, Op::Put { key, value: &[] }));
-        self.set.upper_bound(Bound::Excluded(&probe)).map(Position)
-    }
-
-    pub(super) fn first(self) -> Option<Position<'r>> {
-        self.set.front().map(Position)
-    }
-
-    pub(super) fn last(self) -> Option<Position<'r>> {
-        self.set.back().map(Position)
-    }
-}
-
-/// A place in a list. It holds the node by crossbeam's count of references, not by a pinned epoch, so it may be kept
-/// for any time, through any number of inserts, and holds up nothing.
-pub(super) struct Position<'r>(set::Entry<'r, Node>);
-
-impl<'r> Position<'r> {
-    #[inline]
-    pub(super) fn entry(&self) -> EntryRef<'r> {
-        // SAFETY: the run is borrowed for `'r`, and its entries outlive it.
-        unsafe { self.0.value().entry() }
-    }
-
-    /// Moves on in the internal order; `false`, and no move, at the end.
-    #[inline]
-    pub(super) fn move_next(&mut self) -> bool {
-        self.0.move_next()
-    }
-
-    /// Moves back; `false`, and no move, at the beginning. A search from the top, unlike `move_next`.
-    #[inline]
-    pub(super) fn move_prev(&mut self) -> bool {
-        self.0.move_prev()
     }
 }

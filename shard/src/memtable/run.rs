@@ -1,102 +1,226 @@
-//! The sorted runs of a memtable: small enough that an insert stays within the cache.
+//! The order of a memtable's entries, made late: most are never read in order before they are flushed, and sorting many at
+//! once costs a fraction of keeping them sorted.
+//!
+//! ```text
+//! tail:    ....................   unsorted, in order of arrival; a skiplist of it, once somebody has read in order
+//! tier 0:  [512] [512] [512]      sorted when the tail was full
+//! tier 1:  [4096] [4096]          each merged from eight of the tier above, a little with every insert
+//! tier 2:  [32768] [32768] ..
+//! ```
+//!
+//! Sorting and merging a tenth of a million entries this way takes some 60 ns an entry; an insert into a skiplist of 32k entries took 300.
 //!
 //! # Invariants
-//! - All runs but the last are sealed. Sequence numbers ascend from run to run, so of one key a later run holds the
-//!   newer versions.
-//! - While a run fills, the entries of the one before it are collected into an array, in steps; that is done long
-//!   before the run is full.
+//! - Every entry is in the tail or in exactly one array of a tier.
+//! - Sequence numbers ascend from the oldest array of the last tier to the newest of the first, and on into the tail: of one key a later
+//!   place holds the newer versions.
+//! - What a merge reads stays readable until its result takes its place.
 
-use std::cell::{Cell, OnceCell, RefCell};
+#![expect(
+    clippy::disallowed_types,
+    reason = "cursors hold arrays that a merge may replace, and a memtable is dropped on another thread: Arc, counted once per cursor"
+)]
 
-use super::raw::{EntryRef, ListView, SkipRun};
+use std::cell::{Cell, RefCell};
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use super::raw::{EntryRef, SkipRun};
 use crate::key::SeqNo;
 use crate::merge::prefix;
 
-/// Entries of a run. At 32k an insert takes 0.3 us, at 128k 0.5, at 600k 1.0 (design D7).
-/// Small in unit tests, so that they have many runs.
-pub(super) const RUN_ENTRIES_MAX: usize = if cfg!(test) { 64 } else { 32 << 10 };
+/// Entries of the tail: sorting as many takes some 15 us. Small in unit tests, so that they have many arrays.
+pub(super) const TAIL_ENTRIES_MAX: usize = if cfg!(test) { 16 } else { 512 };
 
-/// Runs of a memtable: 33 million entries, some 4 GiB. The last run just goes on growing.
-const RUNS_MAX: usize = 1024;
+/// Arrays of a tier that become one of the next.
+const FAN_IN: usize = if cfg!(test) { 4 } else { 8 };
 
-/// One step of collecting is made per this many inserts ...
-const INSERTS_PER_COLLECT: usize = if cfg!(test) { 4 } else { 64 };
-/// ... and takes this many entries, some 20 us.
-const COLLECT_ENTRIES: usize = if cfg!(test) { 16 } else { 256 };
+/// Arrays of the last tier are not merged on: a flush merges them once.
+const TIERS: usize = 3;
 
-/// One node of a skiplist, in bytes: key 24, references 8, two levels on average 16, and the allocator's rounding
-/// (jemalloc has classes 48, 64, 80).
-const NODE_BYTES: usize = 56;
+/// Entries of an array of the last tier: 32k.
+const MERGED_ENTRIES_MAX: usize = TAIL_ENTRIES_MAX * FAN_IN * FAN_IN;
+const _: () = assert!(TIERS == 3);
 
-/// Every so many entries of a sealed run, one key's prefix is kept aside: a search touches four entries instead of fifteen,
-/// each of which is a cache miss.
-const SAMPLE_EVERY: usize = if cfg!(test) { 4 } else { 8 };
+/// Merges go on each time that so many entries have come ...
+const INSERTS_PER_STEP: usize = if cfg!(test) { 4 } else { 64 };
+/// ... by so many, each: done when half of what the next merge of the tier needs is there.
+const STEP_ENTRIES: usize = 2 * INSERTS_PER_STEP;
 
-/// One entry of an array, in bytes.
-const SORTED_BYTES: usize = size_of::<EntryRef<'_>>() + size_of::<[u64; 2]>() / SAMPLE_EVERY;
+const _: () = assert!(TAIL_ENTRIES_MAX.is_multiple_of(INSERTS_PER_STEP));
 
-const _: () =
-    assert!(RUN_ENTRIES_MAX / COLLECT_ENTRIES * INSERTS_PER_COLLECT < RUN_ENTRIES_MAX / 2);
-
-struct Run<'a> {
-    list: SkipRun<'a>,
-    first_seq: SeqNo,
-    /// All entries, some time after the run was sealed.
-    sorted: OnceCell<Sorted<'a>>,
+/// One place in the order: the first 16 bytes of the key as numbers, so that most comparisons touch no entry.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    words: [u64; 2],
+    pub(super) entry: EntryRef<'a>,
 }
 
-/// The entries of a sealed run in order. A step forward takes a third of one in the list, a step backward a seventh (it
-/// is a search there): neither waits for a node, and the entries to come are known.
-#[derive(Default)]
-struct Sorted<'a> {
-    entries: Vec<EntryRef<'a>>,
-    /// Prefixes of the keys of `entries[k * SAMPLE_EVERY]`.
-    samples: Vec<[u64; 2]>,
+impl<'a> Item<'a> {
+    #[inline]
+    fn new(entry: EntryRef<'a>) -> Self {
+        Self { words: prefix(entry.key()), entry }
+    }
+
+    /// The internal order: by key, of one key the newest first.
+    #[inline]
+    fn order(&self, other: &Self) -> Ordering {
+        match self.words.cmp(&other.words) {
+            Ordering::Equal => self.order_by_entry(other),
+            unequal => unequal,
+        }
+    }
+
+    fn order_by_entry(&self, other: &Self) -> Ordering {
+        let (left, right) = (self.entry, other.entry);
+        left.key().cmp(right.key()).then_with(|| right.seq().cmp(&left.seq()))
+    }
+}
+
+/// Entries in order.
+pub(super) struct Sorted<'a> {
+    items: Vec<Item<'a>>,
+    first_seq: SeqNo,
 }
 
 impl<'a> Sorted<'a> {
-    /// A sealed run has this many, so nothing is moved later.
-    fn reserve(&mut self) {
-        self.entries.reserve_exact(RUN_ENTRIES_MAX);
-        self.samples.reserve_exact(RUN_ENTRIES_MAX / SAMPLE_EVERY);
+    pub(super) fn items(&self) -> &[Item<'a>] {
+        &self.items
     }
 
-    fn push(&mut self, entry: EntryRef<'a>, prefix: [u64; 2]) {
-        if self.entries.len().is_multiple_of(SAMPLE_EVERY) {
-            self.samples.push(prefix);
-        }
-        self.entries.push(entry);
+    /// How many items have keys below `key`.
+    pub(super) fn count_below(&self, key: &[u8]) -> usize {
+        let words = prefix(key);
+        self.items.partition_point(|item| match item.words.cmp(&words) {
+            Ordering::Equal => item.entry.key() < key,
+            unequal => unequal.is_lt(),
+        })
     }
 
-    fn view(&self) -> SortedView<'_> {
-        SortedView { entries: &self.entries, samples: &self.samples }
+    /// The newest version of `key` at or below `at`.
+    fn find(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'a>> {
+        let words = prefix(key);
+        let place = self.items.partition_point(|item| match item.words.cmp(&words) {
+            Ordering::Equal => {
+                let order = item.entry.key().cmp(key);
+                order.then_with(|| at.cmp(&item.entry.seq())).is_lt()
+            }
+            unequal => unequal.is_lt(),
+        });
+        self.items.get(place).map(|item| item.entry).filter(|entry| entry.key() == key)
     }
 }
 
+/// A merge of the oldest arrays of a tier, as far as it has come.
+struct Merging<'a> {
+    /// What is left: the next item of each source, and the source with that item's index.
+    heads: Vec<Item<'a>>,
+    sources: Vec<(Arc<Sorted<'a>>, usize)>,
+    out: Vec<Item<'a>>,
+    first_seq: SeqNo,
+}
+
+impl<'a> Merging<'a> {
+    fn new(sources: &[Arc<Sorted<'a>>]) -> Self {
+        Self {
+            heads: sources.iter().map(|source| source.items[0]).collect(),
+            sources: sources.iter().map(|source| (Arc::clone(source), 0)).collect(),
+            out: Vec::with_capacity(sources.iter().map(|source| source.items.len()).sum()),
+            first_seq: sources[0].first_seq,
+        }
+    }
+
+    /// Moves up to `count` items on; `true` when none is left.
+    fn step(&mut self, count: usize) -> bool {
+        for _ in 0..count {
+            let heads = self.heads.iter().enumerate();
+            let Some((least, item)) = heads.min_by(|left, right| left.1.order(right.1)) else {
+                return true;
+            };
+            self.out.push(*item);
+            let (source, index) = &mut self.sources[least];
+            *index += 1;
+            if let Some(next) = source.items.get(*index) {
+                self.heads[least] = *next;
+            } else {
+                self.heads.swap_remove(least);
+                self.sources.swap_remove(least);
+            }
+        }
+        self.heads.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct Tier<'a> {
+    /// Oldest first.
+    arrays: Vec<Arc<Sorted<'a>>>,
+    /// Of the first of them.
+    merging: Option<Merging<'a>>,
+}
+
 pub(super) struct Runs<'a> {
-    /// Filled from the front. Never moved, so that cursors can borrow a run while others are added.
-    slots: Box<[OnceCell<Box<Run<'a>>>]>,
-    count: Cell<usize>,
-    /// Entries of the last run.
-    active_entries: Cell<usize>,
+    tail: RefCell<Tail<'a>>,
+    tiers: RefCell<[Tier<'a>; TIERS]>,
     entries: Cell<usize>,
-    collected: RefCell<Sorted<'a>>,
+}
+
+#[derive(Default)]
+struct Tail<'a> {
+    items: Vec<Item<'a>>,
+    /// The same in order, as far as it has been read in order: `listed` items of it.
+    list: Option<SkipRun<'a>>,
+    listed: usize,
+    /// What was read in order last.
+    view: Option<Arc<Sorted<'a>>>,
+}
+
+impl<'a> Tail<'a> {
+    fn first_seq(&self) -> SeqNo {
+        self.items.first().map_or(SeqNo(0), |item| item.entry.seq())
+    }
+
+    /// The items in order, to be kept.
+    fn sorted(&mut self) -> Vec<Item<'a>> {
+        if self.list.is_some() {
+            return self.in_order();
+        }
+        let mut items = std::mem::take(&mut self.items);
+        items.sort_unstable_by(Item::order);
+        items
+    }
+
+    /// The items in order, by way of the list: a reader who comes again pays for what was added since.
+    fn in_order(&mut self) -> Vec<Item<'a>> {
+        let list = self.list.get_or_insert_with(SkipRun::new);
+        for item in &self.items[self.listed..] {
+            list.insert(item.entry);
+        }
+        self.listed = self.items.len();
+        let mut items = Vec::with_capacity(self.items.len());
+        list.each(|entry, words| items.push(Item { words, entry }));
+        items
+    }
+
+    fn view(&mut self) -> Arc<Sorted<'a>> {
+        let known = self.view.take().filter(|view| view.items.len() == self.items.len());
+        let view = known.unwrap_or_else(|| {
+            Arc::new(Sorted { items: self.in_order(), first_seq: self.first_seq() })
+        });
+        Arc::clone(self.view.insert(view))
+    }
 }
 
 impl<'a> Runs<'a> {
     pub(super) fn new() -> Self {
-        Self {
-            slots: (0..RUNS_MAX).map(|_| OnceCell::new()).collect(),
-            count: Cell::new(0),
-            active_entries: Cell::new(0),
-            entries: Cell::new(0),
-            collected: RefCell::new(Sorted::default()),
-        }
+        Self { tail: RefCell::default(), tiers: RefCell::default(), entries: Cell::new(0) }
     }
 
-    /// Memory of the runs, in bytes: an estimate, entries not included.
+    /// Memory of the order, in bytes: an estimate, entries not included.
     pub(super) fn bytes(&self) -> usize {
-        self.entries.get() * (NODE_BYTES + SORTED_BYTES)
+        let entries = self.entries.get();
+        // Each entry is in one array, and the newest ones in the merges under way.
+        (entries + entries.min(2 * MERGED_ENTRIES_MAX)) * size_of::<Item<'_>>()
     }
 
     /// Number of entries.
@@ -107,100 +231,54 @@ impl<'a> Runs<'a> {
     /// Adds an entry with a higher sequence number than all before it.
     #[inline]
     pub(super) fn insert(&self, entry: EntryRef<'a>) {
-        let active = match self.run(self.count.get().wrapping_sub(1)) {
-            Some(run) if self.active_entries.get() < RUN_ENTRIES_MAX => run,
-            _ => self.begin(entry.seq()),
-        };
-        active.list.insert(entry);
-        self.entries.set(self.entries.get() + 1);
-        self.active_entries.set(self.active_entries.get() + 1);
-        if self.active_entries.get().is_multiple_of(INSERTS_PER_COLLECT) && self.count.get() > 1 {
-            self.collect_step();
+        let mut tail = self.tail.borrow_mut();
+        if tail.items.capacity() == 0 {
+            tail.items.reserve_exact(TAIL_ENTRIES_MAX);
+        }
+        tail.items.push(Item::new(entry));
+        let entries = self.entries.get() + 1;
+        self.entries.set(entries);
+        if entries.is_multiple_of(INSERTS_PER_STEP) {
+            if entries.is_multiple_of(TAIL_ENTRIES_MAX) {
+                let first_seq = tail.first_seq();
+                let items = tail.sorted();
+                *tail = Tail::default();
+                self.tiers.borrow_mut()[0].arrays.push(Arc::new(Sorted { items, first_seq }));
+            }
+            self.step();
         }
     }
 
-    fn run(&self, index: usize) -> Option<&Run<'a>> {
-        self.slots.get(index)?.get().map(|run| &**run)
-    }
-
-    /// Seals the last run and begins the next.
+    /// Goes on with the merges.
     #[cold]
-    fn begin(&self, first_seq: SeqNo) -> &Run<'a> {
-        let count = self.count.get();
-        if count == RUNS_MAX {
-            return self.run(count - 1).expect("all runs are there");
-        }
-        assert!(count < 2 || self.run(count - 2).is_some_and(|run| run.sorted.get().is_some()));
-        let run = Run { list: SkipRun::new(), first_seq, sorted: OnceCell::new() };
-        assert!(self.slots[count].set(Box::new(run)).is_ok());
-        self.count.set(count + 1);
-        self.active_entries.set(0);
-        self.run(count).expect("set above")
-    }
-
-    /// Collects the next entries of the run sealed last.
-    #[cold]
-    fn collect_step(&self) {
-        let Some(run) = self.run(self.count.get() - 2) else { return };
-        if run.sorted.get().is_some() {
-            return;
-        }
-        let mut collected = self.collected.borrow_mut();
-        if collected.entries.is_empty() {
-            collected.reserve();
-        }
-        let last = collected.entries.last().copied();
-        let more = run.list.collect(last, COLLECT_ENTRIES, |entry, prefix| {
-            collected.push(entry, prefix);
-        });
-        if !more {
-            assert!(run.sorted.set(std::mem::take(&mut *collected)).is_ok());
+    fn step(&self) {
+        let tiers = &mut *self.tiers.borrow_mut();
+        for number in 0..TIERS - 1 {
+            let tier = &mut tiers[number];
+            if tier.merging.is_none() && tier.arrays.len() >= FAN_IN {
+                tier.merging = Some(Merging::new(&tier.arrays[..FAN_IN]));
+            }
+            let Some(merging) = &mut tier.merging else { continue };
+            if merging.step(STEP_ENTRIES) {
+                let Merging { out, first_seq, .. } = tier.merging.take().expect("found above");
+                tier.arrays.drain(..FAN_IN);
+                tiers[number + 1].arrays.push(Arc::new(Sorted { items: out, first_seq }));
+            }
         }
     }
 
-    /// The runs to read, oldest first.
-    pub(super) fn views(&self) -> impl DoubleEndedIterator<Item = RunView<'_>> {
-        (0..self.count.get()).filter_map(|index| self.run(index)).map(|run| RunView {
-            list: run.list.view(),
-            sorted: run.sorted.get().map(Sorted::view),
-            first_seq: run.first_seq,
-        })
+    /// The arrays to read, oldest first, the tail as it is now among them.
+    pub(super) fn views(&self) -> Vec<Arc<Sorted<'a>>> {
+        let tiers = self.tiers.borrow();
+        let arrays = tiers.iter().rev().flat_map(|tier| &tier.arrays).cloned();
+        let mut tail = self.tail.borrow_mut();
+        arrays.chain((!tail.items.is_empty()).then(|| tail.view())).collect()
     }
 
-    /// The newest version of `key` at or below `at`, by a search in each run that may hold it.
-    pub(super) fn find(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'_>> {
-        let candidates = self.views().rev().filter(|run| run.first_seq <= at);
-        candidates
-            .filter_map(|run| run.list.at_or_after(key, at))
-            .map(|place| place.entry())
-            .find(|entry| entry.key() == key)
-    }
-}
-
-/// A run to read from.
-#[derive(Clone, Copy)]
-pub(super) struct RunView<'r> {
-    pub(super) list: ListView<'r>,
-    pub(super) sorted: Option<SortedView<'r>>,
-    first_seq: SeqNo,
-}
-
-/// All entries of a sealed run, in order.
-#[derive(Clone, Copy)]
-pub(super) struct SortedView<'r> {
-    pub(super) entries: &'r [EntryRef<'r>],
-    samples: &'r [[u64; 2]],
-}
-
-impl SortedView<'_> {
-    /// How many entries have keys below `key`.
-    pub(super) fn count_below(self, key: &[u8]) -> usize {
-        let prefix = prefix(key);
-        // Before the last sample below, all keys are below; from the first sample above, none is.
-        let below = self.samples.partition_point(|sample| *sample < prefix);
-        let equal = self.samples[below..].partition_point(|sample| *sample == prefix);
-        let start = below.saturating_sub(1) * SAMPLE_EVERY;
-        let end = self.entries.len().min((below + equal) * SAMPLE_EVERY);
-        start + self.entries[start..end].partition_point(|entry| entry.key() < key)
+    /// The newest version of `key` at or below `at`, by a search in each array that may hold it.
+    pub(super) fn find(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'a>> {
+        let arrays = self.views();
+        let candidates = arrays.iter().filter(|array| array.first_seq <= at);
+        candidates.rev().find_map(|array| array.find(key, at))
     }
 }

@@ -204,7 +204,7 @@ fn a_footer_that_gives_the_meta_region_no_possible_place_is_damage() {
             |footer| (footer.meta_offset, footer.meta_len) = (u64::MAX, 64),
             |footer| {
                 (footer.meta_offset, footer.meta_len) =
-                    (footer.meta_offset - 1, footer.meta_len + 1)
+                    (footer.meta_offset - 1, footer.meta_len + 1);
             },
         ];
         for (index, change) in changes.into_iter().enumerate() {
