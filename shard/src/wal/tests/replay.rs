@@ -190,6 +190,11 @@ fn a_clean_stop_must_be_where_the_log_ends() {
         for stop in wrong {
             assert!(replay(&env, &listed, 0, Some(stop)).await.is_err(), "{stop:?}");
         }
+        // Once it was true, and then the log went on.
+        let (.., end, last_seq) = *log.frames.iter().rfind(|frame| frame.0 == 4).unwrap();
+        let stop = CleanStop { segment: 4, end: end.next_multiple_of(4096), last_seq };
+        let error = replay(&env, &listed, 0, Some(stop)).await.unwrap_err().to_string();
+        assert!(error.contains("used after segment 4"), "{error}");
         // Closed when the next segment was in use and had no frame yet.
         let stop = CleanStop { segment: 6, end: 4096, last_seq: 12 };
         assert_eq!(replay(&env, &listed, 0, Some(stop)).await.unwrap().last_seq.0, 12);
