@@ -76,7 +76,7 @@ pub(crate) struct FrameHead {
 }
 
 impl FrameHead {
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         Place { identity: self.identity, number: self.segment, epoch: self.epoch }
     }
 }
@@ -90,7 +90,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    fn seed(&self, offset: u64) -> [u64; 6] {
+    pub(super) fn seed(&self, offset: u64) -> [u64; 6] {
         let [low, high, shard] = self.identity.seed();
         [low, high, shard, self.number, self.epoch, offset]
     }

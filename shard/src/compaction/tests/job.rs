@@ -11,6 +11,7 @@ use super::world::{IDENTITY, World};
 use crate::env::Env;
 use crate::env::sim::{Crash, Fault, Kind, Sim, SimEnv};
 use crate::error::Error;
+use crate::manifest::edit::TableMeta;
 use crate::memtable::MemTable;
 use crate::options::CompactionStyle;
 use crate::table::Table;
@@ -336,9 +337,13 @@ fn verify_finds_an_output_that_does_not_read_back() {
         assert!(matches!(error, Error::Corruption { .. }), "{error}");
         env.flip(world.dir.join(format!("{:06}.sst", meta.number)), 700, 1);
         check_output(&site, &pace, &meta, true).await.unwrap();
-        let wrong = crate::manifest::edit::TableMeta { entries: meta.entries + 1, ..meta };
-        let error = check_output(&site, &pace, &wrong, true).await.unwrap_err();
-        assert!(matches!(error, Error::Corruption { .. }), "{error}");
+        // Blocks that are whole, and not the ones that were written.
+        let other = TableMeta { crc: meta.crc ^ 1, ..meta.clone() };
+        check_output(&site, &pace, &other, false).await.unwrap();
+        for wrong in [other, TableMeta { entries: meta.entries + 1, ..meta }] {
+            let error = check_output(&site, &pace, &wrong, true).await.unwrap_err();
+            assert!(matches!(error, Error::Corruption { .. }), "{error}");
+        }
         assert_eq!(env.open_files(), 1, "only the one in the version");
     });
 }

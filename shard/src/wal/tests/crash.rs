@@ -5,6 +5,7 @@ use std::future::{Future as _, poll_fn};
 use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::super::reader::Replayed;
 use super::super::segment::Segment;
@@ -284,4 +285,47 @@ fn a_sync_covers_what_was_written_before_it_began() {
         overtaken += u32::from(is_overtaken);
     }
     assert!(overtaken > 0, "no write ended before its sync");
+}
+
+/// R30: after an error nothing about the segment is certain: a later sync is none, whatever the disk says, and a write that
+/// ran beside a failed sync does not count.
+#[test]
+fn a_segment_is_finished_by_its_first_error() {
+    let block = || {
+        let mut block = IoBuf::new();
+        block.resize(ALIGN, 1);
+        block
+    };
+    for kind in [Kind::Write, Kind::Sync] {
+        Sim::new(3).run(async |env| {
+            let segment = Log::new(&env, SyncPolicy::EverySecond).create(1, 8).await.unwrap();
+            segment.write(block()).await.0.unwrap();
+            let fault = env.faults().add(Fault::eio().kind(kind));
+            if kind == Kind::Write {
+                assert!(segment.write(block()).await.0.is_err());
+            } else {
+                assert!(segment.sync().await.is_err());
+            }
+            assert_eq!(fault.hits(), 1);
+            assert!(segment.sync().await.is_err(), "after a failed {kind:?}");
+            segment.close().await.unwrap();
+        });
+    }
+    Sim::new(4).run(async |env| {
+        let segment = Log::new(&env, SyncPolicy::EverySecond).create(1, 8).await.unwrap();
+        segment.write(block()).await.0.unwrap();
+        env.faults().add(Fault::eio().kind(Kind::Sync));
+        env.faults().add(Fault::slow(Duration::from_secs(1)).kind(Kind::Write));
+        {
+            let mut write = pin!(segment.write(block()));
+            poll_fn(|context| {
+                assert!(write.as_mut().poll(context).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+            assert!(segment.sync().await.is_err());
+            assert!(write.await.0.is_err(), "it ended after the sync had failed");
+        }
+        segment.close().await.unwrap();
+    });
 }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::super::frame::{FrameBuilder, FrameHead, FrameKind, seal};
+use super::super::frame::{FrameBuilder, FrameHead, FrameKind, Head, seal};
 use super::super::reader::Replay;
+use super::super::walk::operations;
 use super::{DIR, ID, Log, corruption, op, replay, small_log};
 use crate::batch::Op;
+use crate::coding::crc32;
 use crate::env::sim::{Fault, Kind, Sim};
 use crate::env::{Env, IoBuf, Lane, Open, Sync, write_all_at};
 use crate::error::Error;
@@ -195,6 +197,10 @@ fn a_clean_stop_must_be_where_the_log_ends() {
         let stop = CleanStop { segment: 4, end: end.next_multiple_of(4096), last_seq };
         let error = replay(&env, &listed, 0, Some(stop)).await.unwrap_err().to_string();
         assert!(error.contains("used after segment 4"), "{error}");
+        // A segment that was used has its chain.
+        let stop = CleanStop { segment: 6, end: 8192, last_seq: 12 };
+        let error = replay(&env, &listed, 0, Some(stop)).await.unwrap_err().to_string();
+        assert!(error.contains("no valid chain frame, but the manifest"), "{error}");
         // Closed when the next segment was in use and had no frame yet.
         let stop = CleanStop { segment: 6, end: 4096, last_seq: 12 };
         assert_eq!(replay(&env, &listed, 0, Some(stop)).await.unwrap().last_seq.0, 12);
@@ -240,6 +246,139 @@ fn a_whole_frame_that_makes_no_sense_is_damage() {
             env.write_raw("/000001.wal", &bytes);
             let error = replay(&env, &listed, 0, None).await.expect_err(what);
             assert_eq!(corruption(&error), ("/000001.wal".into(), head.offset), "{what}");
+        }
+    });
+}
+
+/// The first frame of a segment, whole, and of another log than it says.
+#[test]
+fn a_chain_that_contradicts_itself_is_damage() {
+    let sim = Sim::new(13);
+    sim.run(|env| async move {
+        let mut log = Log::new(&env, SyncPolicy::Always);
+        log.begin(1, 8, None).await.unwrap();
+        log.batch(2).await.unwrap();
+        let (segment, end) = log.end();
+        log.begin(2, 8, None).await.unwrap();
+        let listed = log.listed();
+        let whole = env.read_raw("/000002.wal");
+        let payload = [segment, end, 2].map(u64::to_le_bytes).concat();
+        for (first_seq, ops, is_sound) in
+            [(3, 0, true), (2, 0, false), (4, 0, false), (3, 1, false)]
+        {
+            let head = FrameHead {
+                first_seq: SeqNo(first_seq),
+                offset: 4096,
+                synced_upto: 0,
+                ..log.head(0)
+            };
+            let buf = sealed(&payload, FrameKind::Chain, ops, &head);
+            let mut bytes = whole.clone();
+            bytes[4096..8192].copy_from_slice(&buf);
+            env.write_raw("/000002.wal", &bytes);
+            match replay(&env, &listed, 0, None).await {
+                Ok(_) => assert!(is_sound, "first {first_seq}, {ops} operations"),
+                Err(error) => {
+                    assert!(!is_sound, "{error}");
+                    assert_eq!(corruption(&error), ("/000002.wal".into(), 4096));
+                }
+            }
+        }
+    });
+}
+
+/// Chains that are whole, and do not fit to the segments that are there.
+#[test]
+fn a_chain_that_does_not_fit_is_damage() {
+    let sim = Sim::new(15);
+    sim.run(|env| async move {
+        let mut log = Log::new(&env, SyncPolicy::Always);
+        log.begin(1, 8, None).await.unwrap();
+        log.batch(2).await.unwrap();
+        let first_end = log.end().1;
+        log.begin(2, 8, None).await.unwrap();
+        log.batch(1).await.unwrap();
+        let second_end = log.end().1;
+        log.begin(3, 8, None).await.unwrap();
+        let listed = log.listed();
+        let whole = env.read_raw("/000003.wal");
+        for (segment, end, last_seq, words) in [
+            (2, second_end, 3, ""),
+            (1, first_end, 3, "but segment 2 lies between"),
+            (2, second_end, 4, "ends here with operation 3, but"),
+            (2, second_end, 2, "ends here with operation 3, but"),
+        ] {
+            let payload = [segment, end, last_seq].map(u64::to_le_bytes).concat();
+            let first_seq = SeqNo(last_seq + 1);
+            let head = FrameHead { first_seq, offset: 4096, synced_upto: 0, ..log.head(0) };
+            let mut bytes = whole.clone();
+            let frame = sealed(&payload, FrameKind::Chain, 0, &head);
+            bytes[4096..8192].copy_from_slice(&frame);
+            env.write_raw("/000003.wal", &bytes);
+            match replay(&env, &listed, 0, None).await {
+                Ok(replayed) => assert_eq!((words, replayed.last_seq.0), ("", 3)),
+                Err(error) => assert!(
+                    !words.is_empty() && error.to_string().contains(words),
+                    "{segment}, {last_seq}: {error}"
+                ),
+            }
+        }
+    });
+}
+
+/// A batch with something behind its operations, or without all of them, is none for whoever looks at frames one by one.
+#[test]
+fn a_batch_that_does_not_decode_has_no_operations() {
+    let mut payload = Vec::new();
+    op(3).op().encode(&mut payload);
+    op(5).op().encode(&mut payload);
+    let place = FrameHead {
+        identity: ID,
+        segment: 7,
+        epoch: 1,
+        offset: 4096,
+        first_seq: SeqNo(3),
+        synced_upto: 0,
+    };
+    let head = |ops| {
+        let frame = sealed(b"", FrameKind::Batch, ops, &place);
+        Head::read(&frame, &place.place(), place.offset).unwrap().unwrap()
+    };
+    let count = |ops, payload| operations(&head(ops), payload).map(|operations| operations.len());
+    assert_eq!(count(2, &payload), Some(2));
+    assert_eq!(count(1, &payload), None);
+    assert_eq!(count(3, &payload), None);
+    assert_eq!(count(2, &payload[..payload.len() - 1]), None);
+}
+
+/// A forged frame that says of itself that it was durable when it was made.
+#[test]
+fn a_frame_that_vouches_for_itself_is_damage() {
+    let sim = Sim::new(14);
+    sim.run(|env| async move {
+        let mut log = Log::new(&env, SyncPolicy::Always);
+        log.begin(1, 8, None).await.unwrap();
+        log.batch(2).await.unwrap();
+        let listed = log.listed();
+        let head = log.head(3);
+        let mut payload = Vec::new();
+        op(3).op().encode(&mut payload);
+        for more in [0, 1, 4096, u64::MAX - head.offset] {
+            let mut frame = sealed(&payload, FrameKind::Batch, 1, &head);
+            let seed = head.place().seed(head.offset);
+            frame[32..40].copy_from_slice(&(head.offset + more).to_le_bytes());
+            let head_crc = crc32(&seed, &[&frame[4..44]]);
+            frame[44..48].copy_from_slice(&head_crc.to_le_bytes());
+            let crc = crc32(&seed, &[&frame[4..48 + payload.len()]]);
+            frame[..4].copy_from_slice(&crc.to_le_bytes());
+            let mut bytes = env.read_raw("/000001.wal");
+            let at = usize::try_from(head.offset).unwrap();
+            bytes[at..at + 4096].copy_from_slice(&frame);
+            env.write_raw("/000001.wal", &bytes);
+            match replay(&env, &listed, 0, None).await {
+                Ok(replayed) => assert_eq!((more, replayed.last_seq.0), (0, 3)),
+                Err(error) => assert!(more > 0 && error.to_string().contains("vouches"), "{error}"),
+            }
         }
     });
 }
