@@ -563,7 +563,7 @@ async fn run_job(shard: &Shard<GlommioEnv>, env: &GlommioEnv, live: &Live, job: 
 
 /// Counts the live keys: exact, and as dear as reading all keys.
 async fn count_keys(shard: &Shard<GlommioEnv>, env: &GlommioEnv) -> shard::error::Result<i64> {
-    let mut scan = shard.scan(Range::all(), Direction::Forward);
+    let mut scan = shard.scan_keys(Range::all(), Direction::Forward);
     let mut count = 0_i64;
     while scan.next().await?.is_some() {
         count += 1;

@@ -7,6 +7,7 @@ use crate::cache::BlockCache;
 use crate::cursor::{Cursor, Direction, Step};
 use crate::env::Env;
 use crate::error::Result;
+use crate::event::Turnstile;
 use crate::key::Entry;
 use crate::manifest::version::TableRef;
 use crate::table::{Table, TableCursor};
@@ -51,6 +52,8 @@ enum Enter {
 #[derive(Debug)]
 enum Source {
     Hot(Rc<BlockCache>),
+    /// As [`TableCursor::keys`].
+    Keys(Rc<BlockCache>, Rc<Turnstile>),
     Cold,
 }
 
@@ -68,6 +71,16 @@ impl<E: Env> LevelCursor<E> {
     /// Reads through the block cache, for a client's scan. `tables` ascend and do not overlap.
     pub fn hot(tables: Vec<LevelTable<E>>, cache: Rc<BlockCache>, direction: Direction) -> Self {
         Self::new(tables, Source::Hot(cache), direction)
+    }
+
+    /// As [`LevelCursor::hot`], for who needs no values.
+    pub(crate) fn keys(
+        tables: Vec<LevelTable<E>>,
+        cache: Rc<BlockCache>,
+        direction: Direction,
+        turnstile: Rc<Turnstile>,
+    ) -> Self {
+        Self::new(tables, Source::Keys(cache, turnstile), direction)
     }
 
     /// Reads large pieces past the cache, one file open at a time; close it with [`LevelCursor::close`].
@@ -115,6 +128,12 @@ impl<E: Env> LevelCursor<E> {
                 Source::Hot(cache) => {
                     let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
                     let cursor = TableCursor::hot(table, cache, self.direction);
+                    self.current = Some((self.at, cursor));
+                }
+                Source::Keys(cache, turnstile) => {
+                    let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
+                    let turnstile = Rc::clone(turnstile);
+                    let cursor = TableCursor::keys(table, cache, self.direction, turnstile);
                     self.current = Some((self.at, cursor));
                 }
             }

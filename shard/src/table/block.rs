@@ -281,6 +281,21 @@ impl Block {
         self.store.bytes()
     }
 
+    /// The same entries, each with an empty value: for who asks for keys only and is not to hold large values.
+    pub(crate) fn without_values(&self) -> Self {
+        let mut builder = BlockBuilder::default();
+        let mut window = Window::default();
+        for restart in 0..self.restarts() {
+            self.window(restart, &mut window);
+            for index in 0..window.len() {
+                let Some(entry) = window.entry(index, self) else { continue };
+                builder.add(&Entry { value: &[], ..entry });
+            }
+        }
+        let body = builder.finish().to_vec();
+        Self::new(body).unwrap_or_else(|what| panic!("a block just built is none: {what}"))
+    }
+
     /// The part of the body that holds entries.
     #[inline]
     fn entries(&self) -> &[u8] {

@@ -14,7 +14,11 @@ use crate::cache::BlockCache;
 use crate::cursor::{Cursor, Direction, Step};
 use crate::env::{Env, File, IoBuf, Lane, Open, align_down, align_up};
 use crate::error::{Error, Result};
+use crate::event::Turnstile;
 use crate::key::Entry;
+
+/// Where only keys are asked for, blocks above this are held without their values.
+const KEYS_BLOCK_BYTES_MAX: usize = 64 << 10;
 
 /// A cursor over a table.
 ///
@@ -35,6 +39,8 @@ pub struct TableCursor<E: Env> {
     wanted: Option<(usize, Place)>,
     /// The key of the last seek.
     target: Vec<u8>,
+    /// Values of large blocks are not needed, and one such block is loaded at a time by all who share this.
+    keys_only: Option<Rc<Turnstile>>,
 }
 
 /// Where in a block to stand; `false` from `stand` means: not in this one, at the near end of the next.
@@ -79,6 +85,17 @@ impl<E: Env> TableCursor<E> {
         Self::new(table, Source::Hot(cache), direction)
     }
 
+    /// As [`TableCursor::hot`], for who needs no values: those of large blocks are empty, so that a scan over many tables does
+    /// not hold a large value of each. Cursors that share `turnstile` load one such block at a time.
+    pub(crate) fn keys(
+        table: Rc<Table<E>>,
+        cache: Rc<BlockCache>,
+        direction: Direction,
+        turnstile: Rc<Turnstile>,
+    ) -> Self {
+        Self { keys_only: Some(turnstile), ..Self::hot(table, cache, direction) }
+    }
+
     /// A cursor that reads large pieces past the cache, through a file of its own on [`Lane::Cold`]; close it with
     /// [`TableCursor::close`].
     ///
@@ -109,7 +126,14 @@ impl<E: Env> TableCursor<E> {
             failed: false,
             wanted: None,
             target: Vec::new(),
+            keys_only: None,
         }
+    }
+
+    /// What is held of a block.
+    fn to_hold(&self, block: Rc<Block>) -> Rc<Block> {
+        let is_slim = self.keys_only.is_some() && block.body().len() > KEYS_BLOCK_BYTES_MAX;
+        if is_slim { Rc::new(block.without_values()) } else { block }
     }
 
     /// Closes the file of a cold cursor.
@@ -138,7 +162,7 @@ impl<E: Env> TableCursor<E> {
                     self.wanted = Some((at, place));
                     return Step::Load;
                 };
-                self.block = Some((at, block));
+                self.block = Some((at, self.to_hold(block)));
             }
             if self.stand(place) {
                 self.stands = true;
@@ -267,10 +291,18 @@ impl<E: Env> Cursor for TableCursor<E> {
     async fn load(&mut self) -> Result<()> {
         while let Some((index, place)) = self.wanted {
             let Some(handle) = self.table.block(index) else { break };
+            let turnstile = self.keys_only.clone();
+            let is_large = handle.raw_len() > KEYS_BLOCK_BYTES_MAX;
+            let _pass = match turnstile.as_ref().filter(|_| is_large) {
+                Some(turnstile) => Some(turnstile.enter().await),
+                None => None,
+            };
+            // What is held is dropped before as much more is read.
+            self.block = None;
             match self.source.load(&self.table, handle, self.direction).await {
                 Ok(block) => {
                     self.wanted = None;
-                    self.block = Some((index, block));
+                    self.block = Some((index, self.to_hold(block)));
                     // It may find that the key is beyond this block, and want the next one.
                     let _ = self.go(index, place);
                 }

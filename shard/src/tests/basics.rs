@@ -432,3 +432,40 @@ fn verify_tables_reads_what_a_flush_has_written() {
         });
     }
 }
+
+/// The keys are those of a scan with values; values of large blocks are left out, small ones may be there.
+#[test]
+fn a_scan_of_keys_leaves_large_values_out() {
+    Sim::new(31).run(async |env| {
+        let options = Options { memtable_bytes: 1 << 20, ..tiny(SyncPolicy::Always) };
+        let shard = open(&env, options).await;
+        let large = vec![b'l'; 200 << 10];
+        for number in 0..12 {
+            let value = if number % 3 == 0 { &b"small"[..] } else { &large };
+            shard.put_all(&[Op::Put { key: &key(number), value }]).await.unwrap();
+            if number % 2 == 0 {
+                shard.flush().await.unwrap();
+            }
+        }
+        shard.put_all(&[Op::Delete { key: &key(4) }]).await.unwrap();
+        for direction in [Direction::Forward, Direction::Backward] {
+            let mut found = Vec::new();
+            let mut left_out = 0;
+            let mut scan = shard.scan_keys(Range::all(), direction);
+            while let Some(entry) = scan.next().await.unwrap() {
+                assert!(entry.value.len() <= 5 || entry.value == large, "not a part of one");
+                left_out += u32::from(entry.value.is_empty());
+                found.push(entry.key.to_vec());
+            }
+            let mut wanted = Vec::new();
+            let mut scan = shard.scan(Range::all(), direction);
+            while let Some(entry) = scan.next().await.unwrap() {
+                assert!(entry.value.len() == 5 || entry.value == large);
+                wanted.push(entry.key.to_vec());
+            }
+            assert_eq!((found.len(), &found), (11, &wanted));
+            assert!(left_out >= 5, "{left_out}");
+        }
+        shard.close().await.unwrap();
+    });
+}
