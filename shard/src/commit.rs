@@ -31,6 +31,10 @@ use crate::wal::frame::{FrameBuilder, FrameHead, chain_frame, frame_bytes, witne
 use crate::wal::segment::Segment;
 use crate::wal::{Chain, SEGMENT_OVERHEAD_BYTES};
 
+/// Frames behind the last batch that say that it was durable, once the log is idle. Two: else two blocks exchanged, the
+/// batch and the one witness of it, would read like a torn tail.
+const WITNESSES: u8 = 2;
+
 /// Bytes that may gather while a frame is in flight; then writes wait. One command larger than this still fits alone.
 pub(crate) const GATHER_BYTES_MAX: usize = 4 << 20;
 
@@ -147,8 +151,8 @@ pub(crate) struct Committer<E: Env> {
     segment: Rc<Segment<E>>,
     /// Bytes written since the last sync began.
     unsynced_bytes: u64,
-    /// Nothing behind the last batch says that it was durable.
-    last_has_no_witness: bool,
+    /// Frames still to be written behind the last batch that say that it was durable.
+    witnesses_wanted: u8,
 }
 
 /// The syncs of the weaker policies: one at a time, beside the writes, by a task of their own. Under `always` a
@@ -194,7 +198,9 @@ impl<E: Env> Committer<E> {
     pub(crate) fn new(shard: Shard<E>, segment: Segment<E>) -> Self {
         shard.inner.sync.upto.set(segment.next_offset());
         shard.inner.space.log_room.set(segment.room());
-        Self { shard, segment: Rc::new(segment), unsynced_bytes: 0, last_has_no_witness: false }
+        // The chain that the segment begins with is the first one.
+        let witnesses_wanted = if segment.is_durable_on_write() { WITNESSES - 1 } else { 0 };
+        Self { shard, segment: Rc::new(segment), unsynced_bytes: 0, witnesses_wanted }
     }
 
     /// Runs until the shard fails or is closed; closes the segment, and says where it ended.
@@ -327,7 +333,7 @@ impl<E: Env> Committer<E> {
         if self.is_durable_on_write() {
             add(&counters.wal_syncs, 1);
             shard.inner.sync.upto.set(self.segment.next_offset());
-            self.last_has_no_witness = true;
+            self.witnesses_wanted = WITNESSES;
             shard.inner.sync.idle.set(false);
             shard.inner.progress.made_durable(last_seq);
         } else {
@@ -338,12 +344,12 @@ impl<E: Env> Committer<E> {
     }
 
     /// Damage in the last batch reads like a torn tail until something behind it says that it was durable. While nobody
-    /// writes, a frame for that alone costs nothing (R19). Under the weaker policies an acknowledged tail may be torn.
+    /// writes, frames for that alone cost nothing (R19). Under the weaker policies an acknowledged tail may be torn.
     fn witness_is_due(&self) -> bool {
         let inner = &self.shard.inner;
         // In a full segment the chain of the next one has to say it; but an idle log makes none for that.
         let is_possible = self.has_room_for_witness() || inner.spare.borrow().is_some();
-        self.last_has_no_witness && inner.sync.idle.get() && is_possible
+        self.witnesses_wanted > 0 && inner.sync.idle.get() && is_possible
     }
 
     fn has_room_for_witness(&self) -> bool {
@@ -361,7 +367,7 @@ impl<E: Env> Committer<E> {
         }
         let frame = witness_frame(self.head(SeqNo(inner.progress.written.get().0 + 1)));
         add(&inner.counters.wal_bytes, frame.len() as u64);
-        self.last_has_no_witness = false;
+        self.witnesses_wanted -= 1;
         // Before the write, as with every frame: what is admitted meanwhile must not count on this room.
         inner.space.log_room.set(self.segment.room() - frame.len() as u64);
         self.segment.write(frame).await.0?;
@@ -406,7 +412,7 @@ impl<E: Env> Committer<E> {
         let chain = chain_frame(chain, self.head(SeqNo(0)));
         let (result, _) = self.segment.write(chain).await;
         result?;
-        self.last_has_no_witness = false;
+        self.witnesses_wanted = self.witnesses_wanted.saturating_sub(1);
         shard.inner.log.borrow_mut().push(segment.meta, last_seq);
         if !self.is_durable_on_write() {
             self.segment.sync().await?;

@@ -12,7 +12,7 @@ use crate::batch::Op;
 use crate::env::sim::{Crash, Fault, FaultHandle, Kind, Sim, SimEnv};
 use crate::env::{Env, Queue};
 use crate::error::{Error, Result};
-use crate::options::SyncPolicy;
+use crate::options::{Options, SyncPolicy};
 use crate::shard::Shard;
 
 const VALUE: [u8; 120] = [b'v'; 120];
@@ -228,7 +228,9 @@ fn tables_of_a_refused_edit_go() {
 fn the_reserve_is_kept() {
     let sim = Sim::new(14);
     sim.run(async |env| {
-        let shard = open(&env, tiny(SyncPolicy::Always)).await;
+        // A segment that lasts: what is free is not changed by the next one.
+        let options = Options { wal_segment_bytes: 256 << 10, ..tiny(SyncPolicy::Always) };
+        let shard = open(&env, options).await;
         put(&shard, 1).await.unwrap();
         // The spare segment is made, and takes no more of what is free.
         env.sleep(Duration::from_secs(1)).await;

@@ -47,8 +47,8 @@
 //!   there with `synced_upto > X`, the chain of a later segment, or a clean stop in the manifest that puts the end
 //!   beyond X proves that X was durable: damage, and the log is refused. Else X is the end.
 //! - Bytes behind an end that a chain names were cut by an earlier recovery, and are not looked at.
-//! - Known limit: nothing vouches for the last batch but a clean stop or a witness frame, which `always` writes after an
-//!   idle second.
+//! - Known limit: nothing vouches for the last batch but a clean stop or witness frames, two of which `always` writes after an
+//!   idle second. Damage that hits the batch and all of them reads like a torn tail.
 
 pub(crate) mod frame;
 pub(crate) mod header;
