@@ -19,6 +19,7 @@ mod info;
 mod kill9;
 mod large;
 mod linger;
+mod load;
 mod loading;
 mod memory;
 mod multikey;

@@ -1,0 +1,1 @@
+"""What scripts/bench and scripts/latency-report share: the machine, servers, loads."""
