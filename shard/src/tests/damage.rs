@@ -346,7 +346,7 @@ fn every_two_blocks_of_the_log_exchanged() {
     for set in data_sets() {
         let mut blocks = Vec::new();
         for (path, bytes) in set.files() {
-            if !path.extension().is_some_and(|extension| extension == "wal") {
+            if path.extension().is_none_or(|extension| extension != "wal") {
                 continue;
             }
             for (index, block) in bytes.chunks_exact(BLOCK).enumerate().skip(1) {
