@@ -85,6 +85,7 @@ pub(super) async fn verify<E: Env>(
         Ok(()) => verified.is_sound = walk.report.damages == damages,
         Err(error) => walk.report.error(&path, &error),
     }
+    verified.is_ordered = !walk.said.contains(DISORDER);
     verified.table = Some(table);
     verified
 }
@@ -145,7 +146,6 @@ impl<E: Env> Walk<'_, '_, E> {
             let what = format!("{} bytes behind the table's end, ignored", len - self.meta.bytes);
             self.report.note(self.path, self.meta.bytes, what);
         }
-        verified.is_ordered = !self.said.contains(DISORDER);
         Ok(())
     }
 
