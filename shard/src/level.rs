@@ -32,6 +32,7 @@ pub struct LevelCursor<E: Env> {
     /// The key of the last seek, for the table where it begins.
     target: Vec<u8>,
     failed: bool,
+    keys_only: Option<Rc<Turnstile>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +53,6 @@ enum Enter {
 #[derive(Debug)]
 enum Source {
     Hot(Rc<BlockCache>),
-    /// As [`TableCursor::keys`].
-    Keys(Rc<BlockCache>, Rc<Turnstile>),
     Cold,
 }
 
@@ -73,14 +72,9 @@ impl<E: Env> LevelCursor<E> {
         Self::new(tables, Source::Hot(cache), direction)
     }
 
-    /// As [`LevelCursor::hot`], for who needs no values.
-    pub(crate) fn keys(
-        tables: Vec<LevelTable<E>>,
-        cache: Rc<BlockCache>,
-        direction: Direction,
-        turnstile: Rc<Turnstile>,
-    ) -> Self {
-        Self::new(tables, Source::Keys(cache, turnstile), direction)
+    /// As [`TableCursor::keys_only`].
+    pub(crate) fn keys_only(self, keys_only: Option<Rc<Turnstile>>) -> Self {
+        Self { keys_only, ..self }
     }
 
     /// Reads large pieces past the cache, one file open at a time; close it with [`LevelCursor::close`].
@@ -102,6 +96,7 @@ impl<E: Env> LevelCursor<E> {
             wanted: None,
             target: Vec::new(),
             failed: false,
+            keys_only: None,
         }
     }
 
@@ -128,13 +123,7 @@ impl<E: Env> LevelCursor<E> {
                 Source::Hot(cache) => {
                     let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
                     let cursor = TableCursor::hot(table, cache, self.direction);
-                    self.current = Some((self.at, cursor));
-                }
-                Source::Keys(cache, turnstile) => {
-                    let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
-                    let turnstile = Rc::clone(turnstile);
-                    let cursor = TableCursor::keys(table, cache, self.direction, turnstile);
-                    self.current = Some((self.at, cursor));
+                    self.current = Some((self.at, cursor.keys_only(self.keys_only.clone())));
                 }
             }
         }

@@ -157,17 +157,12 @@ impl<E: Env> Shard<E> {
         let cache = self.cache();
         for table in &view.version.levels[0] {
             let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
-            runs.push(Run::Table(match keys_only.cloned() {
-                Some(turnstile) => TableCursor::keys(table, cache, direction, turnstile),
-                None => TableCursor::hot(table, cache, direction),
-            }));
+            let cursor = TableCursor::hot(table, cache, direction);
+            runs.push(Run::Table(cursor.keys_only(keys_only.cloned())));
         }
         for tables in view.version.levels[1..].iter().filter(|tables| !tables.is_empty()) {
-            let (tables, cache) = (tables.clone(), Rc::clone(cache));
-            runs.push(Run::Level(match keys_only.cloned() {
-                Some(turnstile) => LevelCursor::keys(tables, cache, direction, turnstile),
-                None => LevelCursor::hot(tables, cache, direction),
-            }));
+            let cursor = LevelCursor::hot(tables.clone(), Rc::clone(cache), direction);
+            runs.push(Run::Level(cursor.keys_only(keys_only.cloned())));
         }
         let newest = Newest::new(Merge::new(runs, direction), direction, at, Tombstones::Hide);
         Scan { newest, range, direction, started: false, gate: self.gate_of(at), _view: view }

@@ -15,45 +15,15 @@ pub(crate) enum Ahead<'a> {
 /// or not all there.
 #[inline]
 pub(crate) fn look_ahead(input: &[u8]) -> Option<(Ahead<'_>, &[u8])> {
-    match *input {
-        [
-            b'*',
-            b'2',
-            b'\r',
-            b'\n',
-            b'$',
-            b'3',
-            b'\r',
-            b'\n',
-            a,
-            b,
-            c,
-            b'\r',
-            b'\n',
-            b'$',
-            ref rest @ ..,
-        ] if [a, b, c].eq_ignore_ascii_case(b"get") => {
-            let (key, rest) = bulk(rest)?;
-            Some((Ahead::Get(key), rest))
-        }
-        [
-            b'*',
-            b'3',
-            b'\r',
-            b'\n',
-            b'$',
-            b'3',
-            b'\r',
-            b'\n',
-            a,
-            b,
-            c,
-            b'\r',
-            b'\n',
-            b'$',
-            ref rest @ ..,
-        ] if [a, b, c].eq_ignore_ascii_case(b"set") => {
-            let (_, rest) = bulk(rest)?;
+    let (head, rest) = input.split_first_chunk::<14>()?;
+    let [b'*', words, b'\r', b'\n', b'$', b'3', b'\r', b'\n', name @ .., b'\r', b'\n', b'$'] = head
+    else {
+        return None;
+    };
+    let (key, rest) = bulk(rest)?;
+    match words {
+        b'2' if name.eq_ignore_ascii_case(b"get") => Some((Ahead::Get(key), rest)),
+        b'3' if name.eq_ignore_ascii_case(b"set") => {
             let (_, rest) = bulk(rest.strip_prefix(b"$")?)?;
             Some((Ahead::Other, rest))
         }

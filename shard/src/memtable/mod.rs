@@ -12,7 +12,7 @@
 //! # Invariants
 //! - Sequence numbers ascend from insert to insert.
 //! - Nothing is changed or freed before the memtable is dropped, except the slots of the index.
-//! - Used from one thread, dropped on any: dropping 280k entries takes 20-28 ms, too long for a core.
+//! - Used from one thread, dropped on any: to free a whole generation takes too long for a core.
 
 pub mod cursor;
 mod index;
@@ -132,7 +132,7 @@ impl MemTable {
     }
 
     /// All memory held for entries, in bytes: the arena's used part, and estimates of list nodes, arrays and index.
-    /// Zero when empty (16 KiB are allocated even then).
+    /// Zero when empty (8 KiB are allocated even then).
     pub fn bytes(&self) -> usize {
         self.cell.with_dependent(|arena, parts| {
             arena.bytes() + parts.index.borrow().bytes() + parts.runs.bytes()

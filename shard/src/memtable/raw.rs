@@ -8,7 +8,7 @@
 //! - An entry starts at a multiple of eight bytes, is written once, whole, before anything points to it, and never
 //!   moves or changes until its [`Arena`] is dropped.
 //! - An [`EntryRef`] borrows the arena that it points into; `prev` leads to an entry that lives as long.
-//! - A [`Node`] is an `EntryRef` without its lifetime, since crossbeam's sets want `'static` keys. It never leaves
+//! - A [`Node`] is an [`Item`] without its lifetime, since crossbeam's sets want `'static` keys. It never leaves
 //!   this file: a [`SkipRun`] is invariant in the lifetime that its nodes have lost, and gives it back on the way out.
 #![expect(
     unsafe_code,
@@ -238,8 +238,37 @@ impl fmt::Debug for EntryRef<'_> {
     }
 }
 
-/// What a node of the skiplist holds: the first 16 bytes of the key as numbers, so that most comparisons stay within
-/// the nodes, and the entry for the rest.
+/// One place in the order: the first 16 bytes of the key as numbers, so that most comparisons touch no entry, and the entry
+/// for the rest.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub(super) words: [u64; 2],
+    pub(super) entry: EntryRef<'a>,
+}
+
+impl<'a> Item<'a> {
+    #[inline]
+    pub(super) fn new(entry: EntryRef<'a>) -> Self {
+        Self { words: prefix(entry.key()), entry }
+    }
+
+    /// The internal order: by key, of one key the newest first.
+    #[inline]
+    pub(super) fn order(&self, other: &Self) -> Ordering {
+        // A shorter key is padded with zeros, so equal words decide nothing: "a" and "a\0" differ behind them.
+        match self.words.cmp(&other.words) {
+            Ordering::Equal => self.order_by_entry(other),
+            unequal => unequal,
+        }
+    }
+
+    fn order_by_entry(&self, other: &Self) -> Ordering {
+        let (left, right) = (self.entry, other.entry);
+        left.key().cmp(right.key()).then_with(|| right.seq().cmp(&left.seq()))
+    }
+}
+
+/// What a node of the skiplist holds: an [`Item`] without its lifetime.
 #[derive(Clone, Copy)]
 struct Node {
     words: [u64; 2],
@@ -253,33 +282,25 @@ unsafe impl Sync for Node {}
 
 impl Node {
     #[inline]
-    fn new(entry: EntryRef<'_>) -> Self {
-        Self { words: prefix(entry.key()), entry: entry.header }
+    fn new(item: Item<'_>) -> Self {
+        Self { words: item.words, entry: item.entry.header }
     }
 
     /// # Safety
     /// The arena of the entry must outlive `'a`.
     #[inline]
-    unsafe fn entry<'a>(self) -> EntryRef<'a> {
-        EntryRef { header: self.entry, arena: PhantomData }
-    }
-
-    fn compare_entries(&self, other: &Self) -> Ordering {
-        // SAFETY: nodes are compared only while both live in a list, or a function of this file holds them; either
-        // way their arenas are borrowed or owned there.
-        let (left, right) = unsafe { (self.entry(), other.entry()) };
-        left.key().cmp(right.key()).then_with(|| right.seq().cmp(&left.seq()))
+    unsafe fn item<'a>(self) -> Item<'a> {
+        Item { words: self.words, entry: EntryRef { header: self.entry, arena: PhantomData } }
     }
 }
 
 impl Ord for Node {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
-        // A shorter key is padded with zeros, so equal words decide nothing: "a" and "a\0" differ behind them.
-        match self.words.cmp(&other.words) {
-            Ordering::Equal => self.compare_entries(other),
-            unequal => unequal,
-        }
+        // SAFETY: nodes are compared only while both live in a list, or a function of this file holds them; either
+        // way their arenas are borrowed or owned there.
+        let (left, right) = unsafe { (self.item(), other.item()) };
+        left.order(&right)
     }
 }
 
@@ -312,16 +333,15 @@ impl<'a> SkipRun<'a> {
 
     /// Adds an entry whose (key, sequence number) is not there yet.
     #[inline]
-    pub(super) fn insert(&self, entry: EntryRef<'a>) {
-        self.set.insert(Node::new(entry));
+    pub(super) fn insert(&self, item: Item<'a>) {
+        self.set.insert(Node::new(item));
     }
 
-    /// Hands all entries to `each`, in order, with their keys' prefixes.
-    pub(super) fn each(&self, mut each: impl FnMut(EntryRef<'a>, [u64; 2])) {
+    /// Hands all entries to `each`, in order.
+    pub(super) fn each(&self, mut each: impl FnMut(Item<'a>)) {
         for place in &self.set {
-            let node = place.value();
-            // SAFETY: all nodes of this set came from an `EntryRef<'a>`.
-            each(unsafe { node.entry() }, node.words);
+            // SAFETY: all nodes of this set came from an `Item<'a>`.
+            each(unsafe { place.value().item() });
         }
     }
 }

@@ -25,7 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::raw::{EntryRef, SkipRun};
+use super::raw::{EntryRef, Item, SkipRun};
 use crate::key::SeqNo;
 use crate::merge::prefix;
 
@@ -49,34 +49,6 @@ const STEP_ENTRIES: usize = 2 * INSERTS_PER_STEP;
 
 const _: () = assert!(TAIL_ENTRIES_MAX.is_multiple_of(INSERTS_PER_STEP));
 
-/// One place in the order: the first 16 bytes of the key as numbers, so that most comparisons touch no entry.
-#[derive(Clone, Copy)]
-pub(super) struct Item<'a> {
-    words: [u64; 2],
-    pub(super) entry: EntryRef<'a>,
-}
-
-impl<'a> Item<'a> {
-    #[inline]
-    fn new(entry: EntryRef<'a>) -> Self {
-        Self { words: prefix(entry.key()), entry }
-    }
-
-    /// The internal order: by key, of one key the newest first.
-    #[inline]
-    fn order(&self, other: &Self) -> Ordering {
-        match self.words.cmp(&other.words) {
-            Ordering::Equal => self.order_by_entry(other),
-            unequal => unequal,
-        }
-    }
-
-    fn order_by_entry(&self, other: &Self) -> Ordering {
-        let (left, right) = (self.entry, other.entry);
-        left.key().cmp(right.key()).then_with(|| right.seq().cmp(&left.seq()))
-    }
-}
-
 /// Entries in order.
 pub(super) struct Sorted<'a> {
     items: Vec<Item<'a>>,
@@ -90,23 +62,24 @@ impl<'a> Sorted<'a> {
 
     /// How many items have keys below `key`.
     pub(super) fn count_below(&self, key: &[u8]) -> usize {
+        self.count_before(key, SeqNo(u64::MAX))
+    }
+
+    /// How many items stand before version `at` of `key`.
+    fn count_before(&self, key: &[u8], at: SeqNo) -> usize {
         let words = prefix(key);
         self.items.partition_point(|item| match item.words.cmp(&words) {
-            Ordering::Equal => item.entry.key() < key,
+            Ordering::Equal => {
+                let order = item.entry.key().cmp(key);
+                order.then_with(|| at.cmp(&item.entry.seq())).is_lt()
+            }
             unequal => unequal.is_lt(),
         })
     }
 
     /// The newest version of `key` at or below `at`.
     fn find(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'a>> {
-        let words = prefix(key);
-        let place = self.items.partition_point(|item| match item.words.cmp(&words) {
-            Ordering::Equal => {
-                let order = item.entry.key().cmp(key);
-                order.then_with(|| at.cmp(&item.entry.seq())).is_lt()
-            }
-            unequal => unequal.is_lt(),
-        });
+        let place = self.count_before(key, at);
         self.items.get(place).map(|item| item.entry).filter(|entry| entry.key() == key)
     }
 }
@@ -194,11 +167,11 @@ impl<'a> Tail<'a> {
     fn in_order(&mut self) -> Vec<Item<'a>> {
         let list = self.list.get_or_insert_with(SkipRun::new);
         for item in &self.items[self.listed..] {
-            list.insert(item.entry);
+            list.insert(*item);
         }
         self.listed = self.items.len();
         let mut items = Vec::with_capacity(self.items.len());
-        list.each(|entry, words| items.push(Item { words, entry }));
+        list.each(|item| items.push(item));
         items
     }
 

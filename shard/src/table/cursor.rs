@@ -85,15 +85,10 @@ impl<E: Env> TableCursor<E> {
         Self::new(table, Source::Hot(cache), direction)
     }
 
-    /// As [`TableCursor::hot`], for who needs no values: those of large blocks are empty, so that a scan over many tables does
-    /// not hold a large value of each. Cursors that share `turnstile` load one such block at a time.
-    pub(crate) fn keys(
-        table: Rc<Table<E>>,
-        cache: Rc<BlockCache>,
-        direction: Direction,
-        turnstile: Rc<Turnstile>,
-    ) -> Self {
-        Self { keys_only: Some(turnstile), ..Self::hot(table, cache, direction) }
+    /// For who needs no values, if so: those of large blocks are empty, so that a scan over many tables does not hold a large
+    /// value of each. Cursors that share a turnstile load one such block at a time.
+    pub(crate) fn keys_only(self, keys_only: Option<Rc<Turnstile>>) -> Self {
+        Self { keys_only, ..self }
     }
 
     /// A cursor that reads large pieces past the cache, through a file of its own on [`Lane::Cold`]; close it with

@@ -339,22 +339,28 @@ fn every_two_blocks_exchanged() {
     });
 }
 
+/// The blocks of all segments that were written, headers left out: file, offset, bytes.
+fn blocks_of_the_log(disk: &Sim) -> Vec<(PathBuf, usize, Vec<u8>)> {
+    let mut blocks = Vec::new();
+    for (path, _) in disk.files() {
+        if path.extension().is_none_or(|extension| extension != "wal") {
+            continue;
+        }
+        for (index, block) in disk.read_raw(&path).chunks_exact(BLOCK).enumerate().skip(1) {
+            if block.iter().any(|&byte| byte != 0) {
+                blocks.push((path.clone(), index * BLOCK, block.to_vec()));
+            }
+        }
+    }
+    blocks
+}
+
 /// Found by the full run: the last batch exchanged with the only frame that vouched for it read like a torn tail. So these few
 /// are always tried: each two written blocks of the log.
 #[test]
 fn every_two_blocks_of_the_log_exchanged() {
     for set in data_sets() {
-        let mut blocks = Vec::new();
-        for (path, bytes) in set.files() {
-            if path.extension().is_none_or(|extension| extension != "wal") {
-                continue;
-            }
-            for (index, block) in bytes.chunks_exact(BLOCK).enumerate().skip(1) {
-                if block.iter().any(|&byte| byte != 0) {
-                    blocks.push((path.clone(), index * BLOCK, block.to_vec()));
-                }
-            }
-        }
+        let blocks = blocks_of_the_log(&set.disk);
         assert!(blocks.len() > 5, "{}", blocks.len());
         for (index, (one, one_at, one_block)) in blocks.iter().enumerate() {
             for (other, other_at, other_block) in &blocks[..index] {
@@ -386,15 +392,7 @@ fn an_idle_start_vouches_for_what_it_found() {
         env.sleep(Duration::from_secs(3)).await;
     });
     let sim = sim.crash(Crash::SyncedOnly, 0);
-    let mut written = Vec::new();
-    for (path, _) in sim.files() {
-        if path.extension().is_some_and(|extension| extension == "wal") {
-            let bytes = sim.read_raw(&path);
-            let blocks = bytes.chunks_exact(BLOCK).enumerate().skip(1);
-            let blocks = blocks.filter(|(_, block)| block.iter().any(|&byte| byte != 0));
-            written.extend(blocks.map(|(at, block)| (path.clone(), at * BLOCK, block.to_vec())));
-        }
-    }
+    let written = blocks_of_the_log(&sim);
     // The chain before the batch, the batch; the chain of the start, and what it wrote behind that.
     let [_, (one, one_at, one_block), (other, other_at, other_block), ..] = &written[..] else {
         panic!("{} blocks", written.len())
