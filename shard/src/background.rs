@@ -15,6 +15,7 @@ use crate::compaction::{self, Pointers, Situation};
 use crate::env::{Env, Queue};
 use crate::error::{Error, Result};
 use crate::flush;
+use crate::key;
 use crate::manifest::edit::{CleanStop, VersionEdit};
 use crate::manifest::version::Version;
 use crate::memtable::MemTable;
@@ -125,7 +126,15 @@ impl<E: Env> Shard<E> {
         let numbers = async || self.next_number().await;
         let site = self.site(0);
         let verify = inner.options.verify_tables;
-        let metas = flush::build(&site, Rc::clone(memtable), &pace, &numbers, verify).await?;
+        // While the memtable is in the view no read looks for its keys in tables: what is forgotten stays so.
+        let cache = &inner.cache;
+        let forget = |key: &[u8]| {
+            if !cache.knows_nothing() {
+                cache.forget(key::hash(key));
+            }
+        };
+        let memory = Rc::clone(memtable);
+        let metas = flush::build(&site, memory, &pace, &numbers, verify, &forget).await?;
         let flushed_seq = memtable.last_seq();
         let wal_first_live = inner.log.borrow().first_live(flushed_seq);
         let bytes = metas.iter().map(|meta| meta.bytes).sum();
@@ -390,6 +399,7 @@ impl<E: Env> Shard<E> {
         let fresh = Rc::new(MemTable::new(self.env().random_u64()));
         self.install(&edit, |_, version| View { active: fresh, sealed: Vec::new(), version })
             .await?;
+        inner.cache.forget_all();
         assert_eq!(inner.progress.last.get(), last, "nothing is written while the shard is erased");
         inner.progress.flushed_upto(last);
         if let Some(first) = wal_first_live {

@@ -1,18 +1,22 @@
-//! Data blocks in memory: byte-capped, scan-resistant, one per core.
+//! Data blocks in memory: byte-capped, scan-resistant, one per core; and where in them keys were found ([`locations`]).
 //!
 //! # Invariants
 //! - A block is read by one task at a time; whoever misses meanwhile waits for that read and shares its outcome,
 //!   error included.
 //! - A reader that is dropped leaves nobody waiting: the next waiter reads.
 
+mod locations;
+
 use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 
 use hashbrown::HashMap;
-use quick_cache::unsync::{Cache, DefaultLifecycle};
-use quick_cache::{OptionsBuilder, Weighter};
+use quick_cache::unsync::Cache;
+use quick_cache::{Lifecycle, OptionsBuilder, Weighter};
 
+pub(crate) use self::locations::{Location, Spot};
+use self::locations::{Locations, Places};
 use crate::env::Env;
 use crate::error::Result;
 use crate::event::Event;
@@ -22,8 +26,14 @@ use crate::table::{BlockHandle, Table};
 /// The largest share of the cache that one block may take: a single large value must not drive out all else.
 const BLOCK_SHARE_MAX: usize = 8;
 
-/// What the cache itself needs per block, about: slot, hash, links, two reference counts.
-const SLOT_BYTES: usize = 80;
+/// What the cache itself needs per block, about: slot, hash, links, two reference counts, a place.
+const SLOT_BYTES: usize = 120;
+
+/// The part of the cache's memory, one in so many, that locations may take.
+const LOCATIONS_SHARE: usize = 16;
+
+/// Of the reads by location, one in so many tells the cache that its block is in use: all would pay for what they save.
+const TOUCH_EVERY: u64 = 8;
 
 /// Guess of a block's size, for the number of blocks no longer held that are remembered.
 const BLOCK_BYTES_GUESS: usize = 4096;
@@ -46,7 +56,28 @@ pub struct CacheCounts {
     pub shared: u64,
 }
 
-type Blocks = Cache<Key, Rc<Block>, Bytes, Seeded, DefaultLifecycle<Key, Rc<Block>>>;
+/// A block in the cache, and where that is.
+#[derive(Debug, Clone)]
+struct Held {
+    block: Rc<Block>,
+    spot: Option<Spot>,
+}
+
+/// Gives places back as blocks leave.
+#[derive(Debug, Clone)]
+struct Leaving(Rc<Places>);
+
+impl Lifecycle<Key, Held> for Leaving {
+    type RequestState = ();
+
+    fn on_evict(&self, _: &mut (), _: Key, held: Held) {
+        if let Some(spot) = held.spot {
+            self.0.give_back(spot);
+        }
+    }
+}
+
+type Blocks = Cache<Key, Held, Bytes, Seeded, Leaving>;
 
 /// The block cache of one core.
 pub struct BlockCache {
@@ -54,6 +85,8 @@ pub struct BlockCache {
     reads: RefCell<HashMap<Key, Rc<Read>, Seeded>>,
     block_bytes_max: usize,
     counts: Cell<CacheCounts>,
+    places: Rc<Places>,
+    locations: Locations,
 }
 
 /// A read in flight, or its outcome.
@@ -84,26 +117,95 @@ impl std::fmt::Debug for BlockCache {
 impl BlockCache {
     /// A cache of at most `bytes`; 0 keeps nothing. `seed`: random, from `Env`.
     pub fn new(bytes: usize, seed: u64) -> Self {
+        let locations = Locations::new(bytes / LOCATIONS_SHARE, seed);
+        let bytes = bytes - bytes / LOCATIONS_SHARE;
+        let places = Rc::<Places>::default();
         let options = OptionsBuilder::new()
             .estimated_items_capacity(bytes / BLOCK_BYTES_GUESS)
             .weight_capacity(bytes as u64)
             .build()
             .expect("both capacities are given");
-        let blocks = Cache::with_options(options, Bytes, Seeded(seed), DefaultLifecycle::default());
+        let leaving = Leaving(Rc::clone(&places));
+        let blocks = Cache::with_options(options, Bytes, Seeded(seed), leaving);
         Self {
             blocks: RefCell::new(blocks),
             reads: RefCell::new(HashMap::with_hasher(Seeded(seed))),
             block_bytes_max: bytes / BLOCK_SHARE_MAX,
             counts: Cell::default(),
+            places,
+            locations,
         }
     }
 
     /// The block of `table` at `offset`, if it is in memory.
     #[inline]
     pub fn get(&self, table: u64, offset: u64) -> Option<Rc<Block>> {
-        let block = self.blocks.borrow().get(&Key { table, offset }).cloned()?;
+        self.get_at(table, offset).map(|(block, _)| block)
+    }
+
+    /// The same, and where it is: for [`BlockCache::note`].
+    #[inline]
+    pub(crate) fn get_at(&self, table: u64, offset: u64) -> Option<(Rc<Block>, Spot)> {
+        let blocks = self.blocks.borrow();
+        let held = blocks.get(&Key { table, offset })?;
         self.count(|counts| counts.hits += 1);
-        Some(block)
+        Some((Rc::clone(&held.block), held.spot.unwrap_or_default()))
+    }
+
+    /// Fetches the first line of what [`BlockCache::location`] looks at.
+    #[inline]
+    pub(crate) fn prefetch_location(&self, hash: u64) {
+        self.locations.prefetch(hash);
+    }
+
+    /// Where the key with this hash was found last, if that is known; what [`BlockCache::located`] looks at is fetched.
+    #[inline]
+    pub(crate) fn location(&self, hash: u64) -> Option<Location> {
+        let location = self.locations.find(hash)?;
+        self.places.prefetch(&location);
+        Some(location)
+    }
+
+    /// The block of `location` and the offset of a restart point in it, if it is still in memory. Whether the key is there
+    /// is to be seen; if it is, that is its newest version in all tables.
+    #[inline]
+    pub(crate) fn located(&self, location: &Location) -> Option<(Rc<Block>, usize)> {
+        let (block, key, restart) = self.places.get(location)?;
+        self.count(|counts| counts.hits += 1);
+        if self.counts.get().hits.is_multiple_of(TOUCH_EVERY) {
+            self.blocks.borrow().get(&key);
+        }
+        Some((block, restart))
+    }
+
+    /// Notes that the newest version in all tables of the key with this hash lies in the block at `spot`, not before restart
+    /// point `restart` of its body. The caller has just seen it so: with no memtable of the current view holding the key, and
+    /// without an await since.
+    #[inline]
+    pub(crate) fn note(&self, hash: u64, spot: Spot, restart: usize) {
+        self.locations.note(hash, spot, restart, |spot| self.places.is_live(spot));
+    }
+
+    /// There are about so many keys in tables.
+    pub(crate) fn expect_keys(&self, keys: u64) {
+        self.locations.expect_keys(keys);
+    }
+
+    /// Whether no location is known, so that none need be forgotten.
+    #[inline]
+    pub(crate) fn knows_nothing(&self) -> bool {
+        self.locations.is_empty()
+    }
+
+    /// Forgets where the key with this hash was found: a newer version is about to be in a table.
+    #[inline]
+    pub(crate) fn forget(&self, hash: u64) {
+        self.locations.forget(hash);
+    }
+
+    /// Forgets where all keys were found.
+    pub(crate) fn forget_all(&self) {
+        self.locations.forget_all();
     }
 
     /// The block, from memory or by a read, which other callers then share. I/O: at most one read.
@@ -127,7 +229,7 @@ impl BlockCache {
                 if !waited {
                     self.count(|counts| counts.hits += 1);
                 }
-                return Ok(Rc::clone(block));
+                return Ok(Rc::clone(&block.block));
             }
             let others = self.reads.borrow().get(&key).cloned();
             let Some(other) = others else { break };
@@ -156,18 +258,22 @@ impl BlockCache {
 
     fn keep(&self, key: Key, block: &Rc<Block>) {
         if block.memory_bytes() <= self.block_bytes_max {
-            self.blocks.borrow_mut().insert(key, Rc::clone(block));
+            let held = Held { block: Rc::clone(block), spot: self.places.take(key, block) };
+            self.blocks.borrow_mut().insert(key, held);
         }
     }
 
-    /// Forgets the blocks of a table that is gone. Walks the whole cache; without it they leave by age.
-    pub fn erase_table(&self, number: u64) {
-        self.blocks.borrow_mut().retain(|key, _| key.table != number);
+    /// Lets go of the block of `table` at `offset`: the table is gone, and nobody will ask for it.
+    pub(crate) fn drop_block(&self, table: u64, offset: u64) {
+        let held = self.blocks.borrow_mut().remove(&Key { table, offset });
+        if let Some(spot) = held.and_then(|(_, held)| held.spot) {
+            self.places.give_back(spot);
+        }
     }
 
-    /// Memory of the blocks held, in bytes.
+    /// Memory of the blocks and locations held, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.blocks.borrow().weight()
+        self.blocks.borrow().weight() + self.locations.bytes() as u64
     }
 
     /// How lookups went so far.
@@ -234,9 +340,9 @@ impl Drop for Reading<'_> {
 #[derive(Debug, Clone)]
 struct Bytes;
 
-impl Weighter<Key, Rc<Block>> for Bytes {
-    fn weight(&self, _: &Key, block: &Rc<Block>) -> u64 {
-        (block.memory_bytes() + SLOT_BYTES) as u64
+impl Weighter<Key, Held> for Bytes {
+    fn weight(&self, _: &Key, held: &Held) -> u64 {
+        (held.block.memory_bytes() + SLOT_BYTES) as u64
     }
 }
 

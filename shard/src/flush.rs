@@ -17,7 +17,7 @@ use crate::memtable::{MemCursor, MemTable};
 ///
 /// With `verify` they are read through before.
 ///
-/// Newest version only: readers with an older view still hold the memtable.
+/// Newest version only: readers with an older view still hold the memtable. `told` hears of each key that is written.
 ///
 /// # Errors
 /// Writing, or `Closing` when told to end. Nothing is left behind, the memtable is as before.
@@ -27,6 +27,7 @@ pub(crate) async fn build<E, N>(
     pace: &Pace<E>,
     numbers: &N,
     verify: bool,
+    told: &impl Fn(&[u8]),
 ) -> Result<Vec<TableMeta>>
 where
     E: Env,
@@ -34,7 +35,7 @@ where
 {
     assert!(memtable.is_sealed(), "what is flushed changes no more");
     // Boxed: the builder makes it many kilobytes, which every caller's future would hold.
-    Box::pin(write_or_remove(site, memtable, pace, numbers, verify)).await
+    Box::pin(write_or_remove(site, memtable, pace, numbers, verify, told)).await
 }
 
 async fn write_or_remove<E, N>(
@@ -43,13 +44,14 @@ async fn write_or_remove<E, N>(
     pace: &Pace<E>,
     numbers: &N,
     verify: bool,
+    told: &impl Fn(&[u8]),
 ) -> Result<Vec<TableMeta>>
 where
     E: Env,
     N: AsyncFn() -> Result<u64>,
 {
     let mut outputs = Outputs::new(site, numbers);
-    let mut written = write(memtable, pace, &mut outputs).await;
+    let mut written = write(memtable, pace, &mut outputs, told).await;
     if let (Ok(tables), true) = (&written, verify) {
         let verified = verify_all(site, pace, tables).await;
         written = verified.and(written);
@@ -78,6 +80,7 @@ async fn write<E, N>(
     memtable: Rc<MemTable>,
     pace: &Pace<E>,
     outputs: &mut Outputs<'_, E, N>,
+    told: &impl Fn(&[u8]),
 ) -> Result<Vec<TableMeta>>
 where
     E: Env,
@@ -91,6 +94,7 @@ where
         let bytes = entry_bytes(&entry);
         if retain.keep(&entry) {
             outputs.add(&entry).await?;
+            told(entry.key);
         }
         pace.after(bytes).await?;
         cursor::step(&mut cursor).await?;

@@ -9,11 +9,13 @@
 //! - It changes no answer: memtables are always asked anew, and a place in the tables counts for the very view, and for the
 //!   very key, that it was found with.
 
+use crate::cache::Spot;
 use crate::env::Env;
 use crate::key;
 use crate::read::Search;
 use crate::shard::Shard;
 use crate::table::block::Block;
+use crate::view::View;
 use std::rc::Rc;
 
 /// Keys that are looked up side by side. More would drive each other out of the first-level cache.
@@ -25,15 +27,23 @@ const KEY_BYTES_FORESEEN: usize = 64;
 /// Largest block that is kept for a read to come, in bytes.
 const BLOCK_BYTES_FORESEEN: usize = 64 << 10;
 
-/// Where the search for a key in the tables has come to.
+/// What is known of a key that no memtable held.
 #[derive(Debug)]
-pub(crate) struct Foreseen {
+pub(crate) enum Sight {
+    /// No table holds it.
+    Absent,
+    /// It was found in this block before, from this restart point on.
+    Located(Rc<Block>, usize),
+    /// The first block that may hold it; the search goes on behind it.
+    Searched { search: Search, block: Rc<Block>, spot: Spot },
+}
+
+#[derive(Debug)]
+struct Foreseen {
     key: [u8; KEY_BYTES_FORESEEN],
     key_len: usize,
-    /// Goes on behind `block`.
-    pub(crate) search: Search,
-    /// The first block that may hold the key; `None`: no table does.
-    pub(crate) block: Option<Rc<Block>>,
+    /// `None`: it was used.
+    sight: Option<Sight>,
 }
 
 /// What was foreseen, in the order of the keys.
@@ -49,7 +59,7 @@ pub(crate) struct Foresight {
 impl Foresight {
     /// The place of `key`, once.
     #[inline]
-    pub(crate) fn take(&mut self, key: &[u8], views: u64) -> Option<(Search, Option<Rc<Block>>)> {
+    pub(crate) fn take(&mut self, key: &[u8], views: u64) -> Option<Sight> {
         if self.next == self.places.len() || self.views != views {
             return None;
         }
@@ -57,8 +67,7 @@ impl Foresight {
         let distance =
             ahead.iter().position(|place| place.key.get(..place.key_len) == Some(key))?;
         self.next += distance + 1;
-        let place = ahead.get_mut(distance)?;
-        Some((place.search, place.block.take()))
+        ahead.get_mut(distance)?.sight.take()
     }
 }
 
@@ -86,40 +95,59 @@ impl<E: Env> Shard<E> {
         let Foresight { places, next, views } = &mut *foresight;
         places.clear();
         (*next, *views) = (0, self.inner.views.get());
+        for Ahead { hash, .. } in ahead {
+            view.memtables().for_each(|memtable| memtable.prefetch(*hash));
+            self.cache().prefetch_location(*hash);
+        }
         let mut in_memtables = [false; FORESEEN_MAX];
         for (found, Ahead { key, hash }) in in_memtables.iter_mut().zip(ahead) {
             *found = view.memtables().any(|memtable| memtable.get(*hash, key, at).is_some());
         }
         let to_tables = || ahead.iter().zip(in_memtables).filter(|(_, found)| !found);
-        // Filters and indexes.
-        let mut found = [const { None }; FORESEEN_MAX];
-        for (place, (Ahead { key, hash }, _)) in found.iter_mut().zip(to_tables()) {
-            let mut search = Search::default();
-            let block = search.next(self, &view, key, *hash);
-            *place = Some((search, block.map(|(table, handle)| (table.meta.number, handle))));
+        // Locations; for those without, filters and indexes.
+        let mut locations = [None; FORESEEN_MAX];
+        for (location, (Ahead { hash, .. }, _)) in locations.iter_mut().zip(to_tables()) {
+            *location = self.cache().location(*hash);
         }
-        // Blocks.
-        for ((search, block), (Ahead { key, .. }, _)) in
-            found.into_iter().flatten().zip(to_tables())
+        let mut sights = [const { None }; FORESEEN_MAX];
+        for (sight, (location, (Ahead { key, hash }, _))) in
+            sights.iter_mut().zip(locations.iter().zip(to_tables()))
         {
-            let block = match block {
-                None => None,
-                Some((_, handle)) if handle.raw_len() > BLOCK_BYTES_FORESEEN => continue,
-                Some((number, handle)) => match self.cache().get(number, handle.offset()) {
-                    None => continue,
-                    found => found,
-                },
+            let located = location.and_then(|location| self.cache().located(&location));
+            *sight = match located {
+                Some((block, restart)) => Some(Sight::Located(block, restart)),
+                None => self.search_ahead(&view, key, *hash),
             };
+        }
+        for (sight, (Ahead { key, .. }, _)) in sights.into_iter().zip(to_tables()) {
+            let Some(sight) = sight else { continue };
+            match &sight {
+                Sight::Absent => {}
+                Sight::Located(block, restart) => block.prefetch_restart(*restart),
+                Sight::Searched { block, .. } => block.prefetch_tags(),
+            }
             let mut copy = [0; KEY_BYTES_FORESEEN];
             copy[..key.len()].copy_from_slice(key);
-            places.push(Foreseen { key: copy, key_len: key.len(), search, block });
+            places.push(Foreseen { key: copy, key_len: key.len(), sight: Some(sight) });
         }
         for place in &*places {
-            place.block.as_ref().inspect(|block| block.prefetch_tags());
+            if let Some(Sight::Searched { block, .. }) = &place.sight {
+                let key = place.key.get(..place.key_len).unwrap_or_default();
+                block.prefetch_entry(key::hash(key));
+            }
         }
-        for place in &*places {
-            let key = place.key.get(..place.key_len).unwrap_or_default();
-            place.block.as_ref().inspect(|block| block.prefetch_entry(key::hash(key)));
+    }
+
+    /// Filters, indexes and the cache; `None`: the block is not in memory, or too large to be kept for a read to come.
+    fn search_ahead(&self, view: &View<E>, key: &[u8], hash: u64) -> Option<Sight> {
+        let mut search = Search::default();
+        let Some((table, handle)) = search.next(self, view, key, hash) else {
+            return Some(Sight::Absent);
+        };
+        if handle.raw_len() > BLOCK_BYTES_FORESEEN {
+            return None;
         }
+        let (block, spot) = self.cache().get_at(table.meta.number, handle.offset())?;
+        Some(Sight::Searched { search, block, spot })
     }
 }

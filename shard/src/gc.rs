@@ -8,11 +8,18 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::env::Env;
+use crate::limits::BACKGROUND_SLICE_US;
 use crate::shard::Shard;
 use crate::stats::add;
 use crate::table::Table;
+
+/// Cached blocks let go of between two looks at the clock.
+const BLOCKS_PER_LOOK: usize = 64;
+
+const SLICE: Duration = Duration::from_micros(BACKGROUND_SLICE_US);
 
 /// What waits for its deletion.
 #[derive(Debug)]
@@ -58,6 +65,7 @@ impl<E: Env> Shard<E> {
             let table = inner.obsolete.borrow_mut().take_free_table();
             let Some(table) = table else { break };
             let path = table.path().to_owned();
+            self.forget_blocks(&table).await;
             if let Err(error) = table.close().await {
                 tracing::warn!(%error, "closing an obsolete table");
             }
@@ -78,6 +86,22 @@ impl<E: Env> Shard<E> {
         if removed && let Err(error) = inner.env.sync_dir(&inner.dir).await {
             add(&inner.counters.background_errors, 1);
             tracing::warn!(%error, "syncing the directory after removals");
+        }
+    }
+
+    /// Gives the memory of its cached blocks back now: by age alone they would go last, and what is in use before them.
+    async fn forget_blocks(&self, table: &Table<E>) {
+        let inner = &self.inner;
+        let mut slice_start = inner.env.now();
+        for index in 0..table.blocks() {
+            if let Some(handle) = table.block(index) {
+                inner.cache.drop_block(table.number(), handle.offset());
+            }
+            let is_look = index % BLOCKS_PER_LOOK == BLOCKS_PER_LOOK - 1;
+            if is_look && inner.env.now().saturating_sub(slice_start) > SLICE {
+                inner.env.pause().await;
+                slice_start = inner.env.now();
+            }
         }
     }
 }

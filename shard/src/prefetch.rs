@@ -1,5 +1,8 @@
 //! Telling the processor what will be read soon.
 
+/// Bytes that one [`prefetch`] fetches, of lines of 64.
+pub(crate) const PREFETCHED_BYTES: usize = 128;
+
 /// Fetches the cache line at `address` and the one behind it. Costs two instructions, and nobody waits.
 #[inline]
 pub(crate) fn prefetch(address: *const u8) {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! active memtable -> sealed memtables -> L0, newest table first -> L1 -> ... -> L6
-//!                                        a table: key range -> filter -> index -> block (cache, else one direct read)
+//!                    |                   a table: key range -> filter -> index -> block (cache, else one direct read)
+//!                    `-> or straight to the block where the key was found last (`cache::locations`)
 //! ```
 //!
 //! Whatever is in memory is answered by a plain call, [`Shard::read`]. Only when a block is missing does it give back a
@@ -13,11 +14,13 @@ use std::rc::Rc;
 
 use crate::env::Env;
 use crate::error::Result;
+use crate::foresee::Sight;
 use crate::key::{self, Entry, Kind, SeqNo};
 use crate::limits::LEVELS;
 use crate::manifest::version::TableRef;
 use crate::shard::Shard;
 use crate::stats::add;
+use crate::table::block::Block;
 use crate::table::{BlockHandle, BlockValue, Table};
 use crate::view::View;
 
@@ -115,38 +118,67 @@ impl<E: Env> Shard<E> {
             }
         }
         let foreseen = self.inner.foresight.borrow_mut().take(key, self.inner.views.get());
-        let mut search = match foreseen {
-            None => Search::default(),
-            Some((_, None)) => return Read::Done(self.answered(Found::ABSENT, answer)),
-            Some((search, Some(block))) => {
-                if let Some(entry) = block.get_hashed(key, hash) {
-                    let found = Found::from_entry(&entry, SeqNo(0));
-                    return Read::Done(self.answered(found, answer));
+        let mut search = Search::default();
+        let mut next = None;
+        match foreseen {
+            None => {
+                if let Some((block, restart)) = self.locate(hash)
+                    && let Some(found) = block.find_at(restart, key)
+                    && let Some(entry) = block.entry(key, found)
+                {
+                    return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
                 }
-                add(&self.counters().filter_false, 1);
-                search
             }
-        };
+            Some(Sight::Absent) => return Read::Done(self.answered(Found::ABSENT, answer)),
+            Some(Sight::Located(block, restart)) => {
+                if let Some(found) = block.find_at(restart, key)
+                    && let Some(entry) = block.entry(key, found)
+                {
+                    return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+                }
+            }
+            Some(Sight::Searched { search: upto, block, spot }) => {
+                search = upto;
+                next = Some((block, spot));
+            }
+        }
         loop {
-            let Some((table, handle)) = search.next(self, &view, key, hash) else {
-                return Read::Done(self.answered(Found::ABSENT, answer));
+            let (block, spot) = match next.take() {
+                Some(known) => known,
+                None => {
+                    let Some((table, handle)) = search.next(self, &view, key, hash) else {
+                        return Read::Done(self.answered(Found::ABSENT, answer));
+                    };
+                    let found = self.cache().get_at(table.meta.number, handle.offset());
+                    let Some(found) = found else {
+                        add(&self.counters().disk_reads, 1);
+                        return Read::Disk(PointRead {
+                            shard: self.clone(),
+                            pending: Some((Rc::clone(table), handle)),
+                            search,
+                            hash,
+                            key: key.into(),
+                            view,
+                        });
+                    };
+                    found
+                }
             };
-            let Some(block) = self.cache().get(table.meta.number, handle.offset()) else {
-                add(&self.counters().disk_reads, 1);
-                return Read::Disk(PointRead {
-                    shard: self.clone(),
-                    pending: Some((Rc::clone(table), handle)),
-                    search,
-                    hash,
-                    key: key.into(),
-                    view,
-                });
-            };
-            if let Some(entry) = block.get_hashed(key, hash) {
-                return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+            if let Some(found) = block.find_hashed(key, hash) {
+                let restart = found.restart;
+                if let Some(entry) = block.entry(key, found) {
+                    // In no memtable of the current view, and here first of its tables: the newest version there.
+                    self.cache().note(hash, spot, restart);
+                    return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+                }
             }
             add(&self.counters().filter_false, 1);
         }
+    }
+
+    /// The block in which the key with this hash was found last, and the restart point before it.
+    fn locate(&self, hash: u64) -> Option<(Rc<Block>, usize)> {
+        self.cache().located(&self.cache().location(hash)?)
     }
 
     fn answered<R>(&self, found: Found<'_>, answer: impl FnOnce(Found<'_>) -> R) -> R {

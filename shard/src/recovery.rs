@@ -287,7 +287,7 @@ impl<E: Env> Inspected<E> {
         report.orphans_removed = shard.remove_orphans().await?;
         shard.start_log(segment);
         shard.start_background();
-        shard.look_at_backlog();
+        shard.look_at_view();
         if shard.inner.log.borrow().live_segments() > RECOVERED_SEGMENTS_MAX {
             // Every start begins a segment: without this a server that is restarted again and again would replay more
             // each time, and fill the disk.
@@ -378,7 +378,8 @@ impl<E: Env> Replayer<'_, E> {
         let pace = Pace::new(self.site.env, Abort::default());
         let numbers = async || self.numbers.next(self.manifest).await;
         let verify = self.verify;
-        let metas = flush::build(&self.site, Rc::clone(memtable), &pace, &numbers, verify).await?;
+        let metas =
+            flush::build(&self.site, Rc::clone(memtable), &pace, &numbers, verify, &|_| {}).await?;
         let tables = metas.len() as u64;
         let edit = VersionEdit {
             added: metas.into_iter().map(|meta| (0, meta)).collect(),

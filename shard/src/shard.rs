@@ -152,8 +152,16 @@ impl<E: Env> Shard<E> {
         let old = self.inner.view.replace(Rc::new(view));
         drop(old);
         self.inner.views.set(self.inner.views.get() + 1);
-        self.look_at_backlog();
+        self.look_at_view();
         self.inner.admission.signal();
+    }
+
+    /// What follows from the view that holds now.
+    pub(crate) fn look_at_view(&self) {
+        let view = self.view();
+        let entries = view.version.tables().map(|(_, table)| table.meta.entries);
+        self.inner.cache.expect_keys(entries.sum());
+        self.look_at_backlog();
     }
 
     pub(crate) fn cache(&self) -> &Rc<BlockCache> {

@@ -150,10 +150,63 @@ fn memory_stays_below_the_cap() {
         assert!(cache.bytes() <= 100_000);
     }
     assert!(cache.bytes() > 50_000, "{}", cache.bytes());
-    cache.erase_table(8);
+    for offset in 0..200 {
+        cache.drop_block(8, offset);
+    }
     assert!(cache.bytes() > 50_000);
-    cache.erase_table(7);
+    for offset in 0..200 {
+        cache.drop_block(7, offset);
+    }
     assert_eq!(cache.bytes(), 0);
+}
+
+/// Puts a block into the cache.
+fn fill(cache: &BlockCache, offset: u64) -> Rc<Block> {
+    let block = block(2000);
+    let made = Rc::clone(&block);
+    let mut task = pin!(cache.share(key(offset), async { Ok(made) }));
+    poll(task.as_mut()).unwrap().unwrap();
+    block
+}
+
+#[test]
+fn a_location_leads_to_its_block_until_that_leaves_the_cache() {
+    let cache = BlockCache::new(100_000, 1);
+    let located = |hash| cache.located(&cache.location(hash)?).map(|(block, _)| block);
+    assert!(cache.knows_nothing());
+    cache.note(11, Spot::default(), 0);
+    assert!(cache.knows_nothing(), "of a block that is not there nothing is noted");
+    let first = fill(&cache, 0);
+    let spot = |offset| cache.get_at(7, offset).map_or(Spot::default(), |(_, spot)| spot);
+    cache.note(11, spot(0), 5);
+    assert!(Rc::ptr_eq(&located(11).unwrap(), &first));
+    assert_eq!(cache.located(&cache.location(11).unwrap()).unwrap().1, 5);
+    cache.drop_block(7, 0);
+    assert!(located(11).is_none() && Rc::strong_count(&first) == 1);
+    // Driven out by others: nothing keeps a block that the cache has let go of.
+    let held: Vec<_> = (0..200).map(|offset| fill(&cache, offset)).collect();
+    for offset in 0..200 {
+        cache.note(offset, spot(offset), 0);
+    }
+    let there = |offset: u64| cache.get(7, offset).is_some();
+    for (offset, block) in (0..200).zip(&held) {
+        assert_eq!(located(offset).is_some(), there(offset), "{offset}");
+        assert_eq!(Rc::strong_count(block), if there(offset) { 3 } else { 1 }, "{offset}");
+    }
+    assert!((0..200).any(there) && !(0..200).all(there));
+}
+
+#[test]
+fn a_block_that_is_read_by_location_stays() {
+    let cache = BlockCache::new(100_000, 1);
+    fill(&cache, 0);
+    cache.note(11, cache.get_at(7, 0).unwrap().1, 0);
+    for offset in 1..2000 {
+        for _ in 0..2 * TOUCH_EVERY {
+            assert!(cache.located(&cache.location(11).unwrap()).is_some(), "{offset}");
+        }
+        fill(&cache, offset);
+    }
 }
 
 #[test]

@@ -108,7 +108,7 @@ impl<E: Env, N: AsyncFn() -> Result<u64>> Sink<'_, E, N> {
         let full = std::mem::replace(&mut self.memtable, fresh);
         full.seal();
         let pace = Pace::new(self.site.env, Abort::default());
-        let made = flush::build(&self.site, full, &pace, &self.numbers, true).await?;
+        let made = flush::build(&self.site, full, &pace, &self.numbers, true, &|_| {}).await?;
         self.made.extend(made);
         Ok(())
     }

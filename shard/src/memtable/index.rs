@@ -82,6 +82,15 @@ impl<'a> Index<'a> {
         (hash >> 40) as usize & (PARTS - 1)
     }
 
+    /// Fetches the entry that [`Index::find`] will compare, if there is one with this hash.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let hash = self.spread(hash);
+        if let Some(slot) = self.parts[Self::part(hash)].find(hash, |slot| slot.hash == hash) {
+            slot.entry.prefetch();
+        }
+    }
+
     /// The newest entry of `key`.
     #[inline]
     pub(super) fn find(&self, hash: u64, key: &[u8]) -> Option<EntryRef<'a>> {

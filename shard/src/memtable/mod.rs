@@ -125,6 +125,12 @@ impl MemTable {
         })
     }
 
+    /// Fetches what [`MemTable::get`] of a key with this hash will look at.
+    #[inline]
+    pub(crate) fn prefetch(&self, hash: u64) {
+        self.cell.with_dependent(|_, parts| parts.index.borrow().prefetch(hash));
+    }
+
     /// The newest version of `key`; `hash` is [`key::hash`] of it.
     #[inline]
     pub fn get_newest(&self, hash: u64, key: &[u8]) -> Option<MemEntry<'_>> {

@@ -20,7 +20,7 @@ use crate::coding::{Reader, put_varint};
 use crate::env::IoBuf;
 use crate::key::{self, Entry, Kind, SeqNo};
 use crate::limits::{BLOCK_RAW_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_CAP};
-use crate::prefetch::prefetch_in;
+use crate::prefetch::{PREFETCHED_BYTES, prefetch_in};
 
 /// Entries from one restart point to the next. More: smaller blocks, longer linear searches.
 pub const RESTART_INTERVAL: usize = 4;
@@ -221,6 +221,8 @@ pub struct Found {
     pub kind: Kind,
     /// Where the value lies in [`Block::body`]; empty for a tombstone.
     pub value: Range<usize>,
+    /// Offset in [`Block::body`] of the restart point before it.
+    pub restart: usize,
 }
 
 impl Block {
@@ -379,6 +381,15 @@ impl Block {
         }
     }
 
+    /// Fetches the entries from the restart point at this offset of the body on.
+    #[inline]
+    pub(crate) fn prefetch_restart(&self, restart: usize) {
+        let body = self.body();
+        prefetch_in(body, restart);
+        prefetch_in(body, restart + PREFETCHED_BYTES);
+        prefetch_in(body, restart + 2 * PREFETCHED_BYTES);
+    }
+
     fn make_tags(&self) -> Box<[u8]> {
         let mut tags = Vec::with_capacity(self.restarts * RESTART_INTERVAL);
         let mut window = Window::default();
@@ -392,8 +403,13 @@ impl Block {
 
     /// The entry of `key`, if it lies between restart point `index` and the first key above it.
     fn find_from(&self, index: usize, key: &[u8]) -> Option<Found> {
+        self.find_at(restart(self.body(), self.entries_end, index)?, key)
+    }
+
+    /// As [`Block::find`], from the restart point at this offset of the body on.
+    pub(crate) fn find_at(&self, restart: usize, key: &[u8]) -> Option<Found> {
         let entries = self.entries();
-        let mut at = restart(self.body(), self.entries_end, index)?;
+        let mut at = restart;
         // Bytes that `key` has in common with the entry looked at last, which is below `key`.
         let mut matched = 0;
         while at < entries.len() {
@@ -407,7 +423,7 @@ impl Block {
                     Ordering::Less => {}
                     Ordering::Equal => {
                         let value = head.value..head.end;
-                        return Some(Found { seq: head.seq, kind: head.kind, value });
+                        return Some(Found { seq: head.seq, kind: head.kind, value, restart });
                     }
                     Ordering::Greater => return None,
                 }
@@ -429,7 +445,8 @@ impl Block {
         self.entry(key, self.find_hashed(key, hash)?)
     }
 
-    fn entry<'a>(&'a self, key: &'a [u8], found: Found) -> Option<Entry<'a>> {
+    /// What [`Block::find`] and its like have found of `key`.
+    pub(crate) fn entry<'a>(&'a self, key: &'a [u8], found: Found) -> Option<Entry<'a>> {
         let value = self.body().get(found.value)?;
         Some(Entry { key, seq: found.seq, kind: found.kind, value })
     }

@@ -10,6 +10,7 @@
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
 //! - `foresee`: reads that were looked up ahead.
+//! - `locations`: reads that go straight to where the key was found last.
 //! - `golden`: makes the data directory of this format that later releases must open.
 //! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 
@@ -21,6 +22,7 @@ pub(crate) mod effort;
 mod failure;
 mod foresee;
 mod golden;
+mod locations;
 mod metamorphic;
 mod model;
 mod policies;

@@ -129,9 +129,15 @@ impl World {
 
     pub(super) async fn flush(&mut self, memtable: &Rc<MemTable>) -> Result<()> {
         let numbers = async || Ok(self.next_number());
-        let added =
-            flush::build(&self.site(), Rc::clone(memtable), &self.pace(), &numbers, self.verify)
-                .await?;
+        let added = flush::build(
+            &self.site(),
+            Rc::clone(memtable),
+            &self.pace(),
+            &numbers,
+            self.verify,
+            &|_| {},
+        )
+        .await?;
         let added = added.into_iter().map(|meta| (0, meta)).collect();
         self.env.faults().clear();
         self.install(VersionEdit { added, ..VersionEdit::default() }).await;
