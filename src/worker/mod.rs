@@ -150,6 +150,7 @@ impl Worker {
             let mut busy = self.ring.pass(&mut completed)?;
             self.net.passes += 1;
             self.facts.now_us = self.env.wall_ms() * 1000;
+            self.foresee_single_gets(&completed);
             for completion in completed.drain(..) {
                 busy = true;
                 self.completed(completion);

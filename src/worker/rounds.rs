@@ -1,6 +1,7 @@
 //! A round of a connection: the commands that its input holds, up to where something must wait.
 
 use shard::env::Env as _;
+use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
@@ -18,6 +19,30 @@ use crate::slab::Key;
 const COMMANDS_PER_CLOCK: usize = 64;
 
 impl Worker {
+    /// Looks up side by side what clients ask for that send one GET at a time; a pipeline does so for itself. A guess for the
+    /// processor's caches: each connection still parses and runs its own input.
+    pub(super) fn foresee_single_gets(&self, completed: &[Completion]) {
+        if completed.len() < 2 {
+            return;
+        }
+        let mut keys: [&[u8]; FORESEEN_MAX] = [&[]; FORESEEN_MAX];
+        let mut gets = 0;
+        for completion in completed {
+            if let SocketEvent::Received(buffer) = &completion.event
+                && let Some((Ahead::Get(key), [])) = look_ahead(buffer)
+                && gets < FORESEEN_MAX
+                && (self.slots.shards() == 1
+                    || usize::from(self.slots.shard_of_key(key)) == self.index)
+            {
+                keys[gets] = key;
+                gets += 1;
+            }
+        }
+        if gets > 1 {
+            self.executor.shard.foresee(keys[..gets].iter().copied());
+        }
+    }
+
     /// New bytes. Parsed where they lie when nothing waits before them.
     pub(super) fn input(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
