@@ -70,7 +70,7 @@ struct Leaving(Rc<Places>);
 impl Lifecycle<Key, Held> for Leaving {
     type RequestState = ();
 
-    fn on_evict(&self, _: &mut (), _: Key, held: Held) {
+    fn on_evict(&self, (): &mut (), _: Key, held: Held) {
         if let Some(spot) = held.spot {
             self.0.give_back(spot);
         }

@@ -72,6 +72,14 @@ impl Foresight {
 }
 
 impl<E: Env> Shard<E> {
+    /// Fetches what writing these keys soon will look at: each one's place in the memtable's index, and its entry there.
+    pub fn foresee_writes<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let view = self.inner.view.borrow();
+        for key in keys {
+            view.active.prefetch(key::hash(key));
+        }
+    }
+
     /// Looks up the first [`FORESEEN_MAX`] of `keys`, which will be read soon, in this order. I/O: none; what is not in
     /// memory is left to the read.
     pub fn foresee<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {

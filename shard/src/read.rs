@@ -118,51 +118,42 @@ impl<E: Env> Shard<E> {
             }
         }
         let foreseen = self.inner.foresight.borrow_mut().take(key, self.inner.views.get());
-        let mut search = Search::default();
-        let mut next = None;
+        let (mut search, mut next, mut located) = (Search::default(), None, None);
         match foreseen {
-            None => {
-                if let Some((block, restart)) = self.locate(hash)
-                    && let Some(found) = block.find_at(restart, key)
-                    && let Some(entry) = block.entry(key, found)
-                {
-                    return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
-                }
-            }
+            None => located = self.locate(hash),
             Some(Sight::Absent) => return Read::Done(self.answered(Found::ABSENT, answer)),
-            Some(Sight::Located(block, restart)) => {
-                if let Some(found) = block.find_at(restart, key)
-                    && let Some(entry) = block.entry(key, found)
-                {
-                    return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
-                }
-            }
+            Some(Sight::Located(block, restart)) => located = Some((block, restart)),
             Some(Sight::Searched { search: upto, block, spot }) => {
                 search = upto;
                 next = Some((block, spot));
             }
         }
+        // Another key of the same hash, or part of it, may be meant: then it is not there.
+        if let Some((block, restart)) = located
+            && let Some(found) = block.find_at(restart, key)
+            && let Some(entry) = block.entry(key, found)
+        {
+            return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+        }
         loop {
-            let (block, spot) = match next.take() {
-                Some(known) => known,
-                None => {
-                    let Some((table, handle)) = search.next(self, &view, key, hash) else {
-                        return Read::Done(self.answered(Found::ABSENT, answer));
-                    };
-                    let found = self.cache().get_at(table.meta.number, handle.offset());
-                    let Some(found) = found else {
-                        add(&self.counters().disk_reads, 1);
-                        return Read::Disk(PointRead {
-                            shard: self.clone(),
-                            pending: Some((Rc::clone(table), handle)),
-                            search,
-                            hash,
-                            key: key.into(),
-                            view,
-                        });
-                    };
-                    found
-                }
+            let (block, spot) = if let Some(known) = next.take() {
+                known
+            } else {
+                let Some((table, handle)) = search.next(self, &view, key, hash) else {
+                    return Read::Done(self.answered(Found::ABSENT, answer));
+                };
+                let Some(cached) = self.cache().get_at(table.meta.number, handle.offset()) else {
+                    add(&self.counters().disk_reads, 1);
+                    return Read::Disk(PointRead {
+                        shard: self.clone(),
+                        pending: Some((Rc::clone(table), handle)),
+                        search,
+                        hash,
+                        key: key.into(),
+                        view,
+                    });
+                };
+                cached
             };
             if let Some(found) = block.find_hashed(key, hash) {
                 let restart = found.restart;

@@ -7,8 +7,8 @@ use super::parser::quick_number;
 pub(crate) enum Ahead<'a> {
     /// `GET key`.
     Get(&'a [u8]),
-    /// Another one that has one key: `SET key value`.
-    Other,
+    /// `SET key value`.
+    Set(&'a [u8]),
 }
 
 /// The first command of `input`, and what lies behind it. `None` says nothing: it may be another command, a longer one,
@@ -25,7 +25,7 @@ pub(crate) fn look_ahead(input: &[u8]) -> Option<(Ahead<'_>, &[u8])> {
         b'2' if name.eq_ignore_ascii_case(b"get") => Some((Ahead::Get(key), rest)),
         b'3' if name.eq_ignore_ascii_case(b"set") => {
             let (_, rest) = bulk(rest.strip_prefix(b"$")?)?;
-            Some((Ahead::Other, rest))
+            Some((Ahead::Set(key), rest))
         }
         _ => None,
     }
@@ -51,7 +51,10 @@ mod tests {
         let pipeline =
             b"*3\r\n$3\r\nset\r\n$1\r\na\r\n$3\r\n\r\nx\r\n*2\r\n$3\r\nGet\r\n$1\r\nb\r\n+";
         let (first, rest) = look_ahead(pipeline).unwrap();
-        assert_eq!((first, look_ahead(rest)), (Ahead::Other, Some((Ahead::Get(b"b"), &b"+"[..]))));
+        assert_eq!(
+            (first, look_ahead(rest)),
+            (Ahead::Set(b"a"), Some((Ahead::Get(b"b"), &b"+"[..])))
+        );
         for end in 0..get.len() {
             assert_eq!(look_ahead(get.get(..end).unwrap()), None, "{end}");
         }

@@ -25,21 +25,21 @@ impl Worker {
         if completed.len() < 2 {
             return;
         }
-        let mut keys: [&[u8]; FORESEEN_MAX] = [&[]; FORESEEN_MAX];
-        let mut gets = 0;
+        let mut gets = Keys::default();
         for completion in completed {
             if let SocketEvent::Received(buffer) = &completion.event
                 && let Some((Ahead::Get(key), [])) = look_ahead(buffer)
-                && gets < FORESEEN_MAX
                 && (self.slots.shards() == 1
                     || usize::from(self.slots.shard_of_key(key)) == self.index)
             {
-                keys[gets] = key;
-                gets += 1;
+                gets.push(key);
+                if gets.count == FORESEEN_MAX {
+                    break;
+                }
             }
         }
-        if gets > 1 {
-            self.executor.shard.foresee(keys[..gets].iter().copied());
+        if gets.count > 1 {
+            self.executor.shard.foresee(gets.keys());
         }
     }
 
@@ -101,8 +101,11 @@ impl Worker {
                 let is_ours = |key: &&[u8]| {
                     slots.shards() == 1 || usize::from(slots.shard_of_key(key)) == *index
                 };
-                if seen.gets > 1 {
-                    executor.shard.foresee(seen.keys().filter(is_ours));
+                if seen.gets.count > 1 {
+                    executor.shard.foresee(seen.gets.keys().filter(is_ours));
+                }
+                if seen.sets.count > 1 {
+                    executor.shard.foresee_writes(seen.sets.keys().filter(is_ours));
                 }
                 foreseen = consumed + seen.bytes.max(1);
             }
@@ -234,33 +237,45 @@ impl Worker {
     }
 }
 
-/// The keys of the GETs that a pipeline holds next.
+/// The keys of the plain commands that a pipeline holds next.
 struct Seen<'a> {
-    keys: [&'a [u8]; FORESEEN_MAX],
-    gets: usize,
+    gets: Keys<'a>,
+    sets: Keys<'a>,
     /// Bytes looked at.
     bytes: usize,
 }
 
+#[derive(Default)]
+struct Keys<'a> {
+    keys: [&'a [u8]; FORESEEN_MAX],
+    count: usize,
+}
+
+impl<'a> Keys<'a> {
+    fn push(&mut self, key: &'a [u8]) {
+        self.keys[self.count] = key;
+        self.count += 1;
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.keys[..self.count].iter().copied()
+    }
+}
+
 impl<'a> Seen<'a> {
     fn new(input: &'a [u8]) -> Self {
-        let mut seen = Self { keys: [&[]; FORESEEN_MAX], gets: 0, bytes: 0 };
+        let mut seen = Self { gets: Keys::default(), sets: Keys::default(), bytes: 0 };
         let mut rest = input;
-        while seen.gets < FORESEEN_MAX
-            && let Some((command, behind)) = look_ahead(rest)
-        {
-            if let Ahead::Get(key) = command {
-                seen.keys[seen.gets] = key;
-                seen.gets += 1;
+        for _ in 0..FORESEEN_MAX {
+            let Some((command, behind)) = look_ahead(rest) else { break };
+            match command {
+                Ahead::Get(key) => seen.gets.push(key),
+                Ahead::Set(key) => seen.sets.push(key),
             }
             rest = behind;
         }
         seen.bytes = input.len() - rest.len();
         seen
-    }
-
-    fn keys(&self) -> impl Iterator<Item = &'a [u8]> {
-        self.keys[..self.gets].iter().copied()
     }
 }
 

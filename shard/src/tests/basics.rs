@@ -57,7 +57,8 @@ fn what_was_written_is_read_and_survives_a_reopen() {
 fn flush_and_compaction_keep_what_was_written() {
     let sim = Sim::new(2);
     sim.run(async |env| {
-        let shard = open(&env, tiny(SyncPolicy::Always)).await;
+        let options = Options { block_cache_bytes: 2 << 10, ..tiny(SyncPolicy::Always) };
+        let shard = open(&env, options).await;
         for round in 0..6_u32 {
             for number in 0..200 {
                 put(&shard, &key(number), format!("value {number} of round {round}").as_bytes())
