@@ -158,6 +158,7 @@ impl Shared {
             level_bytes: sum.level_bytes.to_vec(),
             cache_bytes: sum.cache_bytes,
             cache_capacity_bytes: sum.cache_capacity_bytes,
+            table_memory_bytes: sum.table_memory_bytes,
             cache_hits: sum.cache_hits,
             cache_misses: sum.cache_misses,
             filter_useful: counters.filter_useful,

@@ -32,6 +32,12 @@ const SLOT_BYTES: usize = 120;
 /// The part of the cache's memory, one in so many, that locations may take.
 const LOCATIONS_SHARE: usize = 16;
 
+/// Steps in which the memory for blocks changes, in bytes: to evict more at once takes too long for a core.
+const LENT_STEP_BYTES: u64 = 1 << 20;
+
+/// The part of that memory, one in so many, that is never lent.
+const KEPT_SHARE: u64 = 4;
+
 /// Of the reads by location, one in so many tells the cache that its block is in use: all would pay for what they save.
 const TOUCH_EVERY: u64 = 8;
 
@@ -84,6 +90,9 @@ pub struct BlockCache {
     blocks: RefCell<Blocks>,
     reads: RefCell<HashMap<Key, Rc<Read>, Seeded>>,
     block_bytes_max: usize,
+    /// For blocks, when nothing of it is lent.
+    blocks_bytes: u64,
+    lent_bytes: Cell<u64>,
     counts: Cell<CacheCounts>,
     places: Rc<Places>,
     locations: Locations,
@@ -131,6 +140,8 @@ impl BlockCache {
             blocks: RefCell::new(blocks),
             reads: RefCell::new(HashMap::with_hasher(Seeded(seed))),
             block_bytes_max: bytes / BLOCK_SHARE_MAX,
+            blocks_bytes: bytes as u64,
+            lent_bytes: Cell::new(0),
             counts: Cell::default(),
             places,
             locations,
@@ -269,6 +280,24 @@ impl BlockCache {
         if let Some(spot) = held.and_then(|(_, held)| held.spot) {
             self.places.give_back(spot);
         }
+    }
+
+    /// Others need `bytes` of the memory for blocks, or no longer: as much as that is lent, up to what is kept in any case.
+    /// Changes by one step at a time, so that no call evicts for long: call it again and again.
+    pub(crate) fn lend(&self, bytes: u64) {
+        let most = self.blocks_bytes - self.blocks_bytes / KEPT_SHARE;
+        let wanted = bytes.next_multiple_of(LENT_STEP_BYTES).min(most);
+        let lent = self.lent_bytes.get();
+        let next = wanted.min(lent + LENT_STEP_BYTES);
+        if next != lent {
+            self.lent_bytes.set(next);
+            self.blocks.borrow_mut().set_capacity(self.blocks_bytes - next);
+        }
+    }
+
+    /// The most that blocks and locations may take now, in bytes.
+    pub fn capacity_bytes(&self) -> u64 {
+        self.blocks.borrow().capacity() + self.locations.bytes_max() as u64
     }
 
     /// Memory of the blocks and locations held, in bytes.

@@ -611,6 +611,7 @@ impl<E: Env> Shard<E> {
         while !self.inner.closing.get() {
             self.nap(SYNC_LOOK).await;
             self.look_at_sync();
+            self.settle_memory();
             looks = (looks + 1) % SYNC_LOOKS;
             if looks > 0 {
                 continue;

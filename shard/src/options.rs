@@ -89,6 +89,9 @@ pub struct Options {
     pub sealed_memtables_max: usize,
     /// Memory for data blocks, in bytes. Default 32 MiB a shard.
     pub block_cache_bytes: usize,
+    /// Memory for the indexes and filters of open tables, in bytes. What they need beyond it is taken from the block cache's.
+    /// Default 8 MiB a shard: enough for some 6 GB in blocks of 4 KiB, or 6 million keys, whichever is less.
+    pub table_meta_bytes: usize,
     /// Size of one WAL segment, in bytes; a frame that needs more gets a segment of its own. Default 16 MiB.
     pub wal_segment_bytes: u64,
     /// Live WAL bytes at which the memtable is sealed even if it is not full (small batches are padded to 4 KiB).
@@ -119,6 +122,7 @@ impl Default for Options {
             memtable_bytes: 32 << 20,
             sealed_memtables_max: 2,
             block_cache_bytes: 32 << 20,
+            table_meta_bytes: 8 << 20,
             wal_segment_bytes: 16 << 20,
             wal_bytes_max: 256 << 20,
             value_bytes_max: 64 << 20,

@@ -269,6 +269,7 @@ impl<E: Env> Inspected<E> {
                 pressure: Pressure::new(),
                 quiet: Cell::new(false),
                 views: Cell::new(0),
+                table_memory_bytes: Cell::new(0),
                 foresight: RefCell::default(),
                 erasing: Cell::new(false),
                 closing: Cell::new(false),

@@ -109,6 +109,8 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) manifest: Manifest<E>,
     pub(crate) numbers: Numbers,
     pub(crate) cache: Rc<BlockCache>,
+    /// Of the indexes and filters of the tables in the view.
+    pub(crate) table_memory_bytes: Cell<u64>,
     pub(crate) progress: Progress,
     pub(crate) gather: RefCell<Gather>,
     pub(crate) log: RefCell<Log>,
@@ -159,9 +161,21 @@ impl<E: Env> Shard<E> {
     /// What follows from the view that holds now.
     pub(crate) fn look_at_view(&self) {
         let view = self.view();
-        let entries = view.version.tables().map(|(_, table)| table.meta.entries);
-        self.inner.cache.expect_keys(entries.sum());
+        let (mut entries, mut meta_bytes) = (0, 0);
+        for (_, table) in view.version.tables() {
+            entries += table.meta.entries;
+            meta_bytes += table.handle.memory_bytes() as u64;
+        }
+        self.inner.cache.expect_keys(entries);
+        self.inner.table_memory_bytes.set(meta_bytes);
+        self.settle_memory();
         self.look_at_backlog();
+    }
+
+    /// Indexes and filters that need more than their part of the memory get it from the block cache, a step at a time.
+    pub(crate) fn settle_memory(&self) {
+        let part = self.inner.options.table_meta_bytes as u64;
+        self.inner.cache.lend(self.inner.table_memory_bytes.get().saturating_sub(part));
     }
 
     pub(crate) fn cache(&self) -> &Rc<BlockCache> {
@@ -279,7 +293,8 @@ impl<E: Env> Shard<E> {
             sealed_memtables: view.sealed.len() as u64,
             sealed_bytes: view.sealed.iter().map(|sealed| sealed.bytes() as u64).sum(),
             cache_bytes: inner.cache.bytes(),
-            cache_capacity_bytes: inner.options.block_cache_bytes as u64,
+            cache_capacity_bytes: inner.cache.capacity_bytes(),
+            table_memory_bytes: inner.table_memory_bytes.get(),
             cache_hits: inner.cache.counts().hits,
             cache_misses: inner.cache.counts().misses,
             wal_live_bytes: inner.log.borrow().live_bytes(),
@@ -302,7 +317,6 @@ impl<E: Env> Shard<E> {
         for (_, table) in view.version.tables() {
             stats.entries += table.meta.entries;
             stats.tombstones += table.meta.tombstones;
-            stats.table_memory_bytes += table.handle.memory_bytes() as u64;
         }
         stats.entries += view.memtables().map(|table| table.entries() as u64).sum::<u64>();
         stats

@@ -275,6 +275,7 @@ impl LsmConfig {
             memtable_bytes: size(plan.memtable_bytes),
             sealed_memtables_max: size(plan.sealed_memtables_max),
             block_cache_bytes: size(plan.block_cache_bytes),
+            table_meta_bytes: size(plan.table_meta_bytes / u64::from(plan.shards)),
             wal_segment_bytes: self.wal_segment_size,
             wal_bytes_max: self.wal_capacity,
             value_bytes_max: size(plan.value_bytes_max),

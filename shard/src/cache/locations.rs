@@ -91,6 +91,11 @@ impl Locations {
         self.buckets.borrow().len() * size_of::<Bucket>()
     }
 
+    /// The most that may become.
+    pub(super) fn bytes_max(&self) -> usize {
+        self.buckets_max * size_of::<Bucket>()
+    }
+
     /// There are about so many keys in tables: buckets that are made from now on are enough for them.
     pub(super) fn expect_keys(&self, keys: u64) {
         self.keys.set(keys);

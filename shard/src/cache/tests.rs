@@ -294,3 +294,33 @@ fn on_a_disk_too() {
         });
     }
 }
+
+#[test]
+fn what_others_need_is_lent_step_by_step_and_a_quarter_is_kept() {
+    let bytes = 64 << 20;
+    let cache = BlockCache::new(bytes, 1);
+    let whole = cache.capacity_bytes();
+    assert!(whole <= bytes as u64 && whole > bytes as u64 - (1 << 20));
+    for offset in 0..40_000 {
+        fill(&cache, offset);
+    }
+    let full = cache.bytes();
+    assert!(full > 55 << 20);
+    let mut before = full;
+    for step in 1..=10 {
+        cache.lend((10 << 20) - 5);
+        assert_eq!(cache.capacity_bytes(), whole - step * LENT_STEP_BYTES);
+        assert!(cache.bytes() <= cache.capacity_bytes());
+        assert!(before - cache.bytes() <= 2 * LENT_STEP_BYTES, "one step at a time");
+        before = cache.bytes();
+    }
+    cache.lend(10 << 20);
+    assert_eq!(cache.capacity_bytes(), whole - (10 << 20));
+    for _ in 0..100 {
+        cache.lend(u64::MAX / 2);
+    }
+    let kept = cache.blocks_bytes / KEPT_SHARE;
+    assert_eq!(cache.blocks.borrow().capacity(), kept);
+    cache.lend(0);
+    assert_eq!(cache.capacity_bytes(), whole);
+}

@@ -470,3 +470,30 @@ fn a_scan_of_keys_leaves_large_values_out() {
         shard.close().await.unwrap();
     });
 }
+
+#[test]
+fn indexes_and_filters_beyond_their_part_take_it_from_the_block_cache() {
+    let sim = Sim::new(11);
+    sim.run(async |env| {
+        let options = Options {
+            block_cache_bytes: 16 << 20,
+            table_meta_bytes: 4 << 10,
+            ..tiny(SyncPolicy::Never)
+        };
+        let shard = open(&env, options).await;
+        let whole = shard.stats().cache_capacity_bytes;
+        for number in 0..3_000 {
+            put(&shard, &key(number), b"value").await;
+        }
+        shard.flush().await.unwrap();
+        env.sleep(Duration::from_secs(2)).await;
+        let stats = shard.stats();
+        assert!(stats.table_memory_bytes > 8 << 10, "{stats:?}");
+        assert_eq!(stats.cache_capacity_bytes, whole - (1 << 20), "{stats:?}");
+        shard.erase().await.unwrap();
+        env.sleep(Duration::from_secs(2)).await;
+        assert_eq!(shard.stats().cache_capacity_bytes, whole);
+        assert_eq!(shard.stats().table_memory_bytes, 0);
+        shard.close().await.unwrap();
+    });
+}

@@ -138,6 +138,8 @@ pub struct Lsm {
     pub level_bytes: Vec<u64>,
     pub cache_bytes: u64,
     pub cache_capacity_bytes: u64,
+    /// Of the indexes and filters of open tables.
+    pub table_memory_bytes: u64,
     pub cache_hits: u64,
     pub cache_misses: u64,
     pub filter_useful: u64,

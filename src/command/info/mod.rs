@@ -263,6 +263,7 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         ("memtable_bytes", lsm.memtable_bytes),
         ("cache_bytes", lsm.cache_bytes),
         ("cache_capacity_bytes", lsm.cache_capacity_bytes),
+        ("table_memory_bytes", lsm.table_memory_bytes),
         ("cache_hits", lsm.cache_hits),
         ("cache_misses", lsm.cache_misses),
         ("filter_useful", lsm.filter_useful),
