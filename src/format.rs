@@ -25,6 +25,8 @@ use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use shard::coding::{Reader, crc32};
 
@@ -36,6 +38,10 @@ use crate::sys;
 const FORMAT: &str = "FORMAT";
 const FORMAT_TMP: &str = "FORMAT.tmp";
 const LOCK: &str = "LOCK";
+/// How long a lock that somebody holds is waited for, and how often it is looked at. A process that was killed with much
+/// memory and I/O in flight holds it for some ten milliseconds more.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
+const LOCK_LOOK: Duration = Duration::from_millis(20);
 /// For a path that leads nowhere.
 const OTHER_PLACE: &str = "name another --data-dir, or mend the directories above it";
 const MAGIC: &[u8; 8] = b"RLSM-DIR";
@@ -352,9 +358,18 @@ pub(crate) fn look_lock(path: &Path) -> Result<Option<File>, ServerError> {
     }
 }
 
+/// Waits a moment for a holder that was just killed: the kernel takes some time to end it, and whoever restarts it is often
+/// quicker.
 fn take(path: &Path, name: &Path, file: &File) -> Result<(), ServerError> {
-    if sys::try_lock(file).map_err(|e| ServerError::io("lock", name, e))? {
-        return Ok(());
+    let began = Instant::now();
+    loop {
+        if sys::try_lock(file).map_err(|e| ServerError::io("lock", name, e))? {
+            return Ok(());
+        }
+        if began.elapsed() >= LOCK_WAIT_MAX {
+            break;
+        }
+        thread::sleep(LOCK_LOOK);
     }
     // Only to tell whom to look for: the holder may just be writing it.
     let mut text = String::new();

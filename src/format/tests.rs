@@ -93,6 +93,25 @@ fn a_second_process_is_told_who_holds_it() {
     DataDir::open(&path, Shards::Default(1)).unwrap();
 }
 
+/// A supervisor is often quicker than the kernel that ends the process which it killed.
+#[test]
+fn a_lock_that_is_about_to_go_is_waited_for() {
+    let (_guard, path) = dir();
+    let first = DataDir::open(&path, Shards::Default(1)).unwrap();
+    let (begun, wait) = std::sync::mpsc::channel();
+    let second = std::thread::spawn({
+        let path = path.clone();
+        move || {
+            begun.send(()).unwrap();
+            DataDir::open(&path, Shards::Default(1)).map(drop)
+        }
+    });
+    wait.recv().unwrap();
+    std::thread::sleep(LOCK_LOOK * 3);
+    drop(first);
+    second.join().unwrap().unwrap();
+}
+
 /// Who opened a lock that somebody else then removes holds one that nobody will ever ask for.
 #[test]
 fn a_lock_that_was_removed_meanwhile_is_not_the_one_that_others_see() {
