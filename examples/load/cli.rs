@@ -83,7 +83,8 @@ pub(crate) struct Cli {
     /// Write a percentile distribution per kind of request (KIND.hgrm, HdrHistogram's text, milliseconds) into this directory
     #[arg(long, value_name = "DIR")]
     pub(crate) hgrm: Option<PathBuf>,
-    /// Write a row a second to this file: requests, errors, p50, p99, p99.9 and max in us, by the second of the answer
+    /// Write a row a second to this file: requests, errors, p50, p99, p99.9, max and the longest
+    /// time without an answer in us, by the second of the answer
     #[arg(long, value_name = "FILE.csv")]
     pub(crate) series: Option<PathBuf>,
     /// Write index.html with plots, table and metadata, run.json, series.csv and the .hgrm files into this directory

@@ -16,6 +16,9 @@ pub(crate) struct SeriesRow {
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) max_us: f64,
+    /// The longest time without an answer that ended in this second, on the thread that waited longest.
+    #[serde(default)]
+    pub(crate) gap_us: f64,
 }
 
 impl SeriesRow {
@@ -29,6 +32,7 @@ impl SeriesRow {
             p99_us: quantile(0.99),
             p999_us: quantile(0.999),
             max_us: second.latencies.max() as f64 / 1e3,
+            gap_us: second.gap_ns as f64 / 1e3,
         }
     }
 }
@@ -88,11 +92,22 @@ mod tests {
 
     fn second(thread: usize, index: u64, latencies_us: &[u64]) -> Second {
         let mut second = Second::new(thread, index);
+        second.gap_ns = 1000 * (thread as u64 + 1);
         for us in latencies_us {
             second.requests += 1;
             second.latencies.saturating_record(us * 1000);
         }
         second
+    }
+
+    /// Reports of before have no gaps, and can be compared all the same.
+    #[test]
+    fn a_row_without_a_gap_is_read() {
+        let text =
+            r#"{"second":3,"requests":5,"errors":0,"p50_us":1,"p99_us":2,"p999_us":3,"max_us":4}"#;
+        let row: SeriesRow = serde_json::from_str(text).unwrap();
+        assert_eq!((row.second, row.requests), (3, 5));
+        assert!(row.gap_us.abs() < 1e-9, "{}", row.gap_us);
     }
 
     #[test]
@@ -103,6 +118,7 @@ mod tests {
         let rows = series.add(second(1, 0, &[30]));
         assert_eq!(rows.len(), 1);
         assert_eq!((rows[0].second, rows[0].requests), (0, 2));
+        assert!((rows[0].gap_us - 2.0).abs() < 1e-9, "{}", rows[0].gap_us);
         assert!((rows[0].max_us - 30.0).abs() < 0.1, "{}", rows[0].max_us);
         assert_eq!(series.add(second(0, 4, &[50])).len(), 0);
         // Nothing in seconds 2 and 3: rows all the same.

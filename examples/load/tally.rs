@@ -66,18 +66,21 @@ pub(crate) struct Second {
     pub(crate) index: u64,
     pub(crate) requests: u64,
     pub(crate) errors: u64,
+    /// The longest time without an answer that ended in it, while some were due.
+    pub(crate) gap_ns: u64,
     pub(crate) latencies: Histogram<u32>,
 }
 
 impl Second {
     pub(crate) fn new(thread: usize, index: u64) -> Self {
-        Self { thread, index, requests: 0, errors: 0, latencies: histogram() }
+        Self { thread, index, requests: 0, errors: 0, gap_ns: 0, latencies: histogram() }
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
         assert_eq!(self.index, other.index);
         self.requests += other.requests;
         self.errors += other.errors;
+        self.gap_ns = self.gap_ns.max(other.gap_ns);
         add(&mut self.latencies, &other.latencies);
     }
 }
@@ -203,6 +206,16 @@ impl Tally {
         }
     }
 
+    /// An answer has come, after so long without any while some were due.
+    pub(crate) fn heard_after(&mut self, gap_ns: u64, now_ns: u64) {
+        if now_ns < self.measured_from_ns {
+            return;
+        }
+        self.gap_ns = self.gap_ns.max(gap_ns);
+        let second = self.second_of(now_ns);
+        second.gap_ns = second.gap_ns.max(gap_ns);
+    }
+
     /// A request that could have been sent at `possible_ns` is sent now.
     pub(crate) fn sent(&mut self, possible_ns: u64, now_ns: u64) {
         if possible_ns >= self.measured_from_ns {
@@ -292,6 +305,21 @@ mod tests {
             seconds.iter().map(|second| (second.index, second.requests, second.errors)).collect();
         assert_eq!(rows, [(0, 1, 0), (2, 1, 1)]);
         assert_eq!(tally.warmup_requests, 1);
+    }
+
+    #[test]
+    fn a_gap_belongs_to_the_second_in_which_it_ended() {
+        let (sender, seconds) = std::sync::mpsc::channel();
+        let mut tally = Tally::new(SECOND_NS, 0, Some(sender));
+        tally.heard_after(9_000, SECOND_NS - 1);
+        tally.heard_after(7_000, SECOND_NS + 7_000);
+        tally.heard_after(5_000, SECOND_NS + 20_000);
+        tally.heard_after(3 * SECOND_NS, 4 * SECOND_NS + 20_000);
+        tally.finish();
+        let rows: Vec<(u64, u64)> =
+            seconds.iter().map(|second| (second.index, second.gap_ns)).collect();
+        assert_eq!(rows, [(0, 7_000), (3, 3 * SECOND_NS)]);
+        assert_eq!(tally.gap_ns, 3 * SECOND_NS);
     }
 
     #[test]

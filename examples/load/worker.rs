@@ -319,7 +319,7 @@ impl<'a, N: Net> Worker<'a, N> {
         };
         let now_ns = self.net.now_ns();
         let gap_ns = now_ns.saturating_sub(self.heard_ns.max(self.measured_from_ns));
-        self.tally.gap_ns = self.tally.gap_ns.max(gap_ns);
+        self.tally.heard_after(gap_ns, now_ns);
         self.heard_ns = now_ns;
         let before = client.connection.in_flight();
         client

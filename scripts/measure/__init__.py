@@ -1,1 +1,1 @@
-"""What scripts/bench and scripts/latency-report share: the machine, servers, loads."""
+"""Behind scripts/bench (a file a mode) and scripts/latency-report: the machine, servers, loads, results."""

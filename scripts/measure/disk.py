@@ -5,18 +5,26 @@ import os
 import shutil
 import statistics
 import subprocess
-import time
 
-from . import load
+from . import load, options
 from .machine import CannotMeasure
 from .server import Home, Server
 
+HELP = "GETs of data ten times the block cache, present and absent keys, beside fio's random reads"
+NEEDS = ("load",)
+OPTIONS = [
+    options.RUNS,
+    options.Option("--cache-mb", options.whole, 64, 16, "the block cache, of which the data are ten times"),
+    options.Option("--disk-value", options.whole, 400, 400, "bytes of a value, 16 at least"),
+    options.Option("--disk-clients", options.whole, 32, 32, "connections in all"),
+    options.Option("--disk-pipeline", options.whole, 4, 4, "requests that a client sends together"),
+    options.Option("--seconds", options.positive, 10, 3, "of each measurement"),
+]
 # Of the data to the block cache.
 TIMES = 10
 FIO_DEPTH = 32
 # Bars: of fio's rate; of absent keys to present ones; block reads for an absent key.
 GET_TO_FIO, MISS_TO_GET, READS_PER_MISS = 0.6, 5.0, 0.02
-SETTLED_WITHIN_S = 600
 BLOCK_BYTES = 4096
 
 
@@ -34,21 +42,6 @@ def fio(home, size, seconds):
     return json.loads(done.stdout[done.stdout.index("{") :])["jobs"][0]["read"]["iops"]
 
 
-def settle(server):
-    """Everything in tables, and nothing left to merge."""
-    if server.redis:
-        return
-    server.ask("FLUSHDB")
-    began, quiet, last = time.monotonic(), 0, None
-    while quiet < 3:
-        if time.monotonic() - began > SETTLED_WITHIN_S:
-            raise CannotMeasure("still merging after %d s" % SETTLED_WITHIN_S)
-        time.sleep(1)
-        now = (server.info("compactions"), server.info("flushed_bytes"), server.info("compaction_pending_bytes"))
-        quiet = quiet + 1 if now == last and now[2] == "0" else 0
-        last = now
-
-
 def measure(server, args, keys, workload):
     words = ["--workload", workload, "--distribution", "uniform", "--keys", keys, "--value-bytes", args.disk_value, "--verify"]
     words += ["--clients", args.disk_clients, "--pipeline", args.disk_pipeline, "--warmup", args.seconds / 5, "--duration", args.seconds]
@@ -60,13 +53,11 @@ def measure(server, args, keys, workload):
     return row
 
 
-def disk(args):
-    load.build(args)
+def run(args, results):
     data_bytes = TIMES * args.cache_mb << 20
     keys = data_bytes // (16 + args.disk_value)
     print("\n%d keys of 16 + %d bytes that do not compress: %.2f GB, block cache %d MB, one shard; %d clients, P=%d" % (
         keys, args.disk_value, data_bytes / 1e9, args.cache_mb, args.disk_clients, args.disk_pipeline))
-    missed = []
     with Home(args) as home:
         extra = ["--shards", "1", "--memory", "%dMB" % (args.cache_mb + 192), "--block-cache-capacity", "%dMB" % args.cache_mb]
         server = Server(args.binary, "everysec", home, extra + args.server_args.split())
@@ -74,7 +65,7 @@ def disk(args):
             server.start()
             words = ["--workload", "load", "--keys", keys, "--value-bytes", args.disk_value, "--compressible", "0", "--pipeline", 16]
             load.run(args, server, words)
-            settle(server)
+            server.settle()
             rows = {"fio": [], "get": [], "miss": []}
             for _ in range(args.runs):
                 rows["fio"].append({"rate": fio(home, data_bytes, args.seconds)})
@@ -85,34 +76,17 @@ def disk(args):
     if rows["fio"][0]["rate"] is None:
         print("fio is not installed (Debian: apt-get install fio): SKIPPED, no ratio to it")
         rows.pop("fio")
+    results.figures.update(rows)
     row = {name: {field: statistics.median(run[field] for run in of) for field in of[0]} for name, of in rows.items()}
-
-    def verdict(what, met):
-        if not met:
-            missed.append(what)
-        return "met" if met else "MISSED"
-
-    head = "%-22s %10s %8s %8s %8s %9s %9s %12s  %s"
-    print(head % ("", "per s", "CPU us", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "4 KiB reads", "bar"))
+    head = "%-22s %10s %8s %8s %8s %9s %9s %12s"
+    print(head % ("", "per s", "CPU us", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "4 KiB reads"))
     if "fio" in row:
-        print(head % ("fio randread, depth %d" % FIO_DEPTH, "%.0f" % row["fio"]["rate"], "", "", "", "", "", "1.00", ""))
-    for name in ("get", "miss"):
+        print(head % ("fio randread, depth %d" % FIO_DEPTH, "%.0f" % row["fio"]["rate"], "", "", "", "", "", "1.00"))
+    for name, what in (("get", "GET, uniform"), ("miss", "GET of absent keys")):
         one = row[name]
-        if name == "miss":
-            ratio = one["rate"] / row["get"]["rate"]
-            bar = "%.1fx the GETs, >= %.0fx %s" % (ratio, MISS_TO_GET, verdict("rate of absent keys", ratio >= MISS_TO_GET))
-            bar += "; reads <= %.2f %s" % (READS_PER_MISS, verdict("reads for absent keys", one["reads"] <= READS_PER_MISS))
-        elif "fio" in row:
-            ratio = one["rate"] / row["fio"]["rate"]
-            bar = "%.2f of fio, >= %.2f %s" % (ratio, GET_TO_FIO, verdict("GET to fio", ratio >= GET_TO_FIO))
-        else:
-            bar = ""
-        cells = tuple("%.3f" % one[field] for field in ("p50", "p99", "p999", "max"))
-        print(head % (("GET, uniform" if name == "get" else "GET of absent keys", "%.0f" % one["rate"], "%.2f" % one["cpu_us"])
-                      + cells + ("%.3f" % one["reads"], bar)), flush=True)
-    if args.json:
-        with open(args.json, "w") as out:
-            json.dump(rows, out, indent=1)
-    if missed:
-        print("missed: " + ", ".join(missed))
-    return 1 if missed and not args.quick else 0
+        cells = ("%.0f" % one["rate"], "%.2f" % one["cpu_us"]) + tuple("%.3f" % one[field] for field in ("p50", "p99", "p999", "max"))
+        print(head % ((what,) + cells + ("%.3f" % one["reads"],)))
+    if "fio" in row:
+        results.ratio("disk GET", "/s", row["get"]["rate"], row["fio"]["rate"], at_least=GET_TO_FIO, who="fio")
+    results.ratio("disk GET of absent keys", "/s", row["miss"]["rate"], row["get"]["rate"], at_least=MISS_TO_GET, who="present keys")
+    results.limit("block reads for an absent key", "", row["miss"]["reads"], at_most=READS_PER_MISS)

@@ -64,17 +64,34 @@ def commit():
 
 
 def describe_machine(args):
+    """Says where figures come from, and gives it back for the JSON file."""
     model = "?"
     with open("/proc/cpuinfo") as info:
         for line in info:
             if line.startswith("model name"):
                 model = line.split(":", 1)[1].strip()
                 break
-    print("%s, %d cores, Linux %s; data in %s" % (model, len(os.sched_getaffinity(0)), platform.release(), args.dir))
-    for program in ["redis-server", args.binary]:
-        version = subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip().split("\n")[0]
-        print("%s: %s" % (program, version))
-    print("commit %s%s" % (commit(), ", MACHINE BUSY" if args.busy else ""), flush=True)
+    cores = len(os.sched_getaffinity(0))
+    found = {
+        "machine": "%s, %d core%s, Linux %s" % (model, cores, "" if cores == 1 else "s", platform.release()),
+        "date": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+        "commit": commit(),
+        "busy": args.busy,
+        "quick": args.quick,
+        # Another's binary may be of another commit.
+        "is_built_here": args.is_built_here,
+        "server": version(args.binary),
+        "redis": version("redis-server") if shutil.which("redis-server") else None,
+    }
+    print("%s; data in %s" % (found["machine"], args.dir))
+    print("%s, commit %s%s%s%s" % (
+        found["date"], found["commit"], "" if args.is_built_here else ", server by --binary", ", QUICK" if args.quick else "", ", MACHINE BUSY" if args.busy else ""))
+    print("%s; %s" % (found["server"], found["redis"] or "no redis-server"), flush=True)
+    return found
+
+
+def version(program):
+    return subprocess.run([program, "--version"], capture_output=True, text=True).stdout.strip().split("\n")[0]
 
 
 def release_build(words, program):

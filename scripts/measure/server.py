@@ -12,6 +12,7 @@ import time
 from .machine import TICKS, CannotMeasure
 
 READY_WITHIN_S = 300
+SETTLED_WITHIN_S = 600
 
 
 def free_port():
@@ -24,6 +25,11 @@ def free_port():
             except OSError:
                 continue
     raise CannotMeasure("no free port")
+
+
+def answers_ping(connection):
+    connection.sendall(b"PING\r\n")
+    return connection.recv(100).startswith(b"+PONG")
 
 
 class Server:
@@ -42,7 +48,8 @@ class Server:
             return words + ["--appendonly", "yes", "--appendfsync", self.sync]
         return ["start", "--port", str(self.port), "--data-dir", self.data_dir, "--sync", self.sync] + self.extra
 
-    def start(self):
+    def start(self, is_ready=None, poll_s=0.01):
+        """Seconds until it answers PING, or until `is_ready` with a connection to it says so, asked again and again."""
         self.port = free_port()
         if self.redis:
             os.makedirs(self.data_dir, mode=0o700, exist_ok=True)
@@ -56,12 +63,11 @@ class Server:
                 raise CannotMeasure("%s is not ready:\n%s" % (self.program, self.last_words()))
             try:
                 with socket.create_connection(("127.0.0.1", self.port), timeout=READY_WITHIN_S) as probe:
-                    probe.sendall(b"PING\r\n")
-                    if probe.recv(100).startswith(b"+PONG"):
+                    if (is_ready or answers_ping)(probe):
                         return time.monotonic() - began
             except OSError:
                 pass
-            time.sleep(0.01)
+            time.sleep(poll_s)
 
     def stop(self):
         if self.process and self.process.poll() is None:
@@ -72,6 +78,11 @@ class Server:
                 self.process.kill()
                 self.process.wait()
         self.process = None
+
+    def kill(self):
+        """kill -9."""
+        self.process.kill()
+        self.process.wait()
 
     def last_words(self):
         with open(os.path.join(self.home, "log"), "rb") as log:
@@ -99,9 +110,18 @@ class Server:
                     return int(line.split()[1])
         return 0
 
+    def files(self):
+        """Path and bytes on the disk of each file in the data directory."""
+        for at, _, names in os.walk(self.data_dir):
+            for name in names:
+                path = os.path.join(at, name)
+                try:
+                    yield path, os.lstat(path).st_blocks * 512
+                except FileNotFoundError:
+                    continue  # given up meanwhile
+
     def disk_mb(self):
-        sizes = (os.lstat(os.path.join(at, name)).st_blocks * 512 for at, _, names in os.walk(self.data_dir) for name in names)
-        return sum(sizes) / 1e6
+        return sum(size for _, size in self.files()) / 1e6
 
     def ask(self, line):
         """The reply to a command without spaces in its words, as text."""
@@ -119,6 +139,27 @@ class Server:
             if name == field:
                 return value
         return None
+
+    def counter(self, field):
+        """A number of INFO."""
+        value = self.info(field)
+        if value is None:
+            raise CannotMeasure("INFO of %s has no %s" % (self.program, field))
+        return int(value)
+
+    def settle(self):
+        """Waits until everything is in tables, and nothing is left to merge."""
+        if self.redis:
+            return
+        self.ask("FLUSHDB")
+        began, quiet, last = time.monotonic(), 0, None
+        while quiet < 3:
+            if time.monotonic() - began > SETTLED_WITHIN_S:
+                raise CannotMeasure("still merging after %d s" % SETTLED_WITHIN_S)
+            time.sleep(1)
+            now = tuple(self.info(field) for field in ("compactions", "flushed_bytes", "unflushed_bytes", "compaction_pending_bytes"))
+            quiet = quiet + 1 if now == last and now[-1] == "0" else 0
+            last = now
 
 
 class Home:

@@ -1,11 +1,24 @@
 """scripts/bench ycsb: YCSB A-F on strings, closed loop, this server and redis-server in turn."""
 
-import json
 import statistics
 
-from . import load
+from . import load, options
+from .machine import CannotMeasure
 from .server import Home, Server
 
+HELP = "YCSB A-F on strings, uniform and zipfian keys, both servers in turn, by our own load generator"
+NEEDS = ("redis", "load")
+OPTIONS = [
+    options.RUNS,
+    options.Option("--only", str, "", "", "these workloads: letters of a to f"),
+    options.CLIENTS,
+    options.KEYS,
+    options.VALUE_BYTES,
+    options.THREADS,
+    options.DEPTH,
+    options.SYNC,
+    options.Option("--scale", options.positive, 1.0, 0.1, "times the requests of every workload"),
+]
 # Workload, distributions, share of the requests: an MGET of E has 50 keys. D and E insert, so they come last.
 WORKLOADS = [
     ("a", ["uniform", "zipfian"], 1.0),
@@ -22,7 +35,7 @@ def measure(program, args):
     """One server, loaded, through all workloads: {(workload, distribution): figures}."""
     found = {}
     with Home(args) as home:
-        server = Server(program, args.ycsb_sync, home, args.server_args.split())
+        server = Server(program, args.sync, home, args.server_args.split())
         try:
             server.start()
             common = ["--keys", args.keys, "--value-bytes", args.value_bytes, "--clients", args.clients]
@@ -42,29 +55,33 @@ def measure(program, args):
     return found
 
 
-def ycsb(args):
-    load.build(args)
+def check(args):
+    unknown = set(args.only) - {workload for workload, _, _ in WORKLOADS}
+    if unknown:
+        raise CannotMeasure("--only %s: there is no workload %s" % (args.only, ", ".join(sorted(unknown))))
+
+
+def run(args, results):
     print("\n%d clients, P=%d, %s-byte values, %d keys, %s, median of %d runs" % (
-        args.clients, args.depth, args.value_bytes, args.keys, args.ycsb_sync, args.runs))
+        args.clients, args.depth, args.value_bytes, args.keys, args.sync, args.runs))
     runs = {"redis": [], "ours": []}
-    for run in range(args.runs):
-        for who in ["redis", "ours"] if run % 2 == 0 else ["ours", "redis"]:
+    for turn in range(args.runs):
+        for who in ["redis", "ours"] if turn % 2 == 0 else ["ours", "redis"]:
             runs[who].append(measure("redis-server" if who == "redis" else args.binary, args))
     print(HEAD % ("load", "keys", "server", "req/s", "ratio", "CPU us", "client us", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "RSS MB"))
-    result = {}
+    rows = {}
     for name in runs["ours"][0]:
         of = {who: [run[name] for run in runs[who]] for who in runs}
-        rows = {who: {field: statistics.median(run[field] for run in of[who]) for field in of[who][0]} for who in of}
-        ratio = rows["ours"]["rate"] / rows["redis"]["rate"]
-        for who in ("redis", "ours"):
-            row = rows[who]
+        rows[name] = {who: {field: statistics.median(run[field] for run in of[who]) for field in of[who][0]} for who in of}
+        ratio = rows[name]["ours"]["rate"] / rows[name]["redis"]["rate"]
+        for who, row in rows[name].items():
             words = (name[0].upper(), name[1], who, "%.0f" % row["rate"], "%.2fx" % ratio if who == "ours" else "")
             words += ("%.2f" % row["cpu_us"], "%.2f" % row["client_us"])
             words += tuple("%.3f" % row[field] for field in ("p50", "p99", "p999", "max")) + ("%.0f" % row["rss"],)
             print(HEAD % words, flush=True)
             row["rates"] = [round(run["rate"]) for run in of[who]]
-        result["%s %s" % name] = dict(rows, ratio=ratio)
-    if args.json:
-        with open(args.json, "w") as out:
-            json.dump(result, out, indent=1)
-    return 0
+    print()
+    for (workload, distribution), row in rows.items():
+        what = "YCSB %s, %s" % (workload.upper(), distribution)
+        results.ratio(what, "/s", row["ours"]["rate"], row["redis"]["rate"])
+        results.figures["%s %s" % (workload, distribution)] = row

@@ -153,6 +153,6 @@ mod tests {
                 && text.contains("Total count    =        10000]")
         );
         let csv = std::fs::read_to_string(home.path().join("s.csv")).unwrap();
-        assert_eq!(csv.lines().nth(1), Some("0,10000,1,5000.0,9900.0,9990.0,10000.0"));
+        assert_eq!(csv.lines().nth(1), Some("0,10000,1,5000.0,9900.0,9990.0,10000.0,250.0"));
     }
 }

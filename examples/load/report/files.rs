@@ -65,12 +65,12 @@ fn write_hgrm(dir: &Path, outcome: &Outcome) -> Result<(), String> {
 }
 
 fn csv(rows: &[SeriesRow]) -> String {
-    let mut out = String::from("second,requests,errors,p50_us,p99_us,p999_us,max_us\n");
+    let mut out = String::from("second,requests,errors,p50_us,p99_us,p999_us,max_us,gap_us\n");
     for row in rows {
-        let SeriesRow { second, requests, errors, p50_us, p99_us, p999_us, max_us } = row;
+        let SeriesRow { second, requests, errors, p50_us, p99_us, p999_us, max_us, gap_us } = row;
         let _ = writeln!(
             out,
-            "{second},{requests},{errors},{p50_us:.1},{p99_us:.1},{p999_us:.1},{max_us:.1}"
+            "{second},{requests},{errors},{p50_us:.1},{p99_us:.1},{p999_us:.1},{max_us:.1},{gap_us:.1}"
         );
     }
     out

@@ -215,6 +215,7 @@ pub(crate) mod tests {
                 p99_us: 9900.0,
                 p999_us: 9990.0,
                 max_us: 10_000.0,
+                gap_us: 250.0,
             },
             SeriesRow {
                 second: 1,
@@ -224,6 +225,7 @@ pub(crate) mod tests {
                 p99_us: 0.0,
                 p999_us: 0.0,
                 max_us: 0.0,
+                gap_us: 0.0,
             },
             SeriesRow {
                 second: 2,
@@ -233,6 +235,7 @@ pub(crate) mod tests {
                 p99_us: 1e6,
                 p999_us: 1e6,
                 max_us: 1e6,
+                gap_us: 0.0,
             },
         ];
         Outcome { tally, series, seconds: 2.0, cpu_seconds: 0.5 }

@@ -245,6 +245,7 @@ mod tests {
             p99_us: 0.0,
             p999_us: 0.0,
             max_us: 0.0,
+            gap_us: 0.0,
         };
         assert!(series(&[row], 1.0).unwrap().contains("<svg"));
     }
