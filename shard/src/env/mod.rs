@@ -129,6 +129,12 @@ pub trait File: 'static {
         len: usize,
         offset: u64,
     ) -> (io::Result<usize>, IoBuf);
+    /// Takes the space for `bytes` bytes, a multiple of [`ALIGN`] above the file's length, which it has then; what is new reads as
+    /// zeros. Durable after a sync, as a write is; what is written there later changes metadata once more.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file system cannot; then nothing has changed.
+    async fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// Makes all completed writes durable (fdatasync). After an error nothing about this file is certain.
     async fn sync(&self) -> io::Result<()>;
     /// Length in bytes, as the file system has it.
@@ -189,6 +195,22 @@ pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Re
         from += whole;
     }
     (Ok(()), buf)
+}
+
+/// Takes the space for a file of `bytes` bytes: see [`File::allocate`]. False: the file system cannot, nothing has changed.
+///
+/// # Errors
+/// No space for one.
+pub async fn try_allocate<F: File>(file: &F, bytes: u64) -> io::Result<bool> {
+    let mut interruptions = 0;
+    loop {
+        match file.allocate(bytes).await {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => return Ok(false),
+            Err(error) if is_again(&error, &mut interruptions) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Reads exactly `len` bytes (aligned) at `offset` (aligned).

@@ -207,7 +207,7 @@ fn tables_of_a_refused_edit_go() {
     let faults = sim.faults();
     sim.run(async |env| {
         let shard = open(&env, tiny(SyncPolicy::Always)).await;
-        for number in 0..40 {
+        for number in 0..200 {
             put(&shard, number).await.unwrap();
             // Which write it is differs: of an edit, which a new manifest settles; of the zeros ahead of one, which refuses it.
             let at = 1 + u64::from(number % 3);
@@ -215,6 +215,8 @@ fn tables_of_a_refused_edit_go() {
             shard.flush().await.unwrap();
             env.sleep(Duration::from_secs(1)).await;
             faults.clear();
+            // A refusal that nothing was tried after is forgotten.
+            env.sleep(Duration::from_secs(16)).await;
         }
         let refused = shard.stats().counters.background_errors;
         assert!(refused > 0, "no edit was refused");

@@ -6,8 +6,9 @@
 //! 4096    chain frame: where the log stood before this segment
 //! ...     batch frames, witness frames
 //! ```
-//! All integers are little-endian. Segments are written with zeros over their whole length before they are listed in
-//! the manifest, so that a frame changes no metadata and one `O_DSYNC` write makes it durable.
+//! All integers are little-endian. A segment has its whole length, all zeros, before it is listed in the manifest: a full disk is
+//! met there, and never by a frame. Under `always` the zeros are written, so that a frame changes no metadata and one
+//! `O_DSYNC` write makes it durable; under the weaker policies the space is only taken.
 //!
 //! # Header block, 4096 bytes (also of a manifest and of `CURRENT`)
 //! ```text

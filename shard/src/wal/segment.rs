@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::env::{Env, File, IoBuf, Lane, Open, Sync, write_all_at};
+use crate::env::{Env, File, IoBuf, Lane, Open, Sync, try_allocate, write_all_at};
 use crate::error::{Error, Result};
 use crate::key::Identity;
 use crate::limits::{ALIGN, IO_BYTES_MAX};
@@ -54,7 +54,8 @@ impl<E: Env> Segment<E> {
     /// Makes a segment of `bytes` bytes (header included) durable on disk, all zeros behind its header, and opens it.
     /// The caller lists it in the manifest before it writes the first frame, a chain frame.
     ///
-    /// I/O: `bytes` written on the cold lane, one sync of the file and one of the directory.
+    /// I/O: under `Always` `bytes` written on the cold lane, else a block, and the space taken; one sync of the file and one of
+    /// the directory.
     ///
     /// # Errors
     /// `Io`; the partial file is removed. Try again under a new number.
@@ -75,7 +76,8 @@ impl<E: Env> Segment<E> {
             .map_err(|error| Error::io("create", &path, &error))?;
         let epoch = env.random_u64();
         let header = Header { number, epoch, extent: bytes };
-        let made = match prewrite(env, file, header.encode(Magic::Segment, identity), bytes).await {
+        let header = header.encode(Magic::Segment, identity);
+        let made = match prewrite(env, file, header, bytes, policy).await {
             Ok(()) => reopen(env, dir, &path, policy).await,
             Err(error) => Err(("prewrite", error)),
         };
@@ -199,21 +201,31 @@ fn failed_before() -> io::Error {
     io::Error::other("an earlier write or sync of this segment failed")
 }
 
-/// Header and zeros over the whole length, synced, closed. `fallocate` would not do: writing into an unwritten extent
-/// changes metadata, and so each `O_DSYNC` write would commit the journal.
-async fn prewrite<E: Env>(env: &E, file: E::File, header: IoBuf, bytes: u64) -> io::Result<()> {
-    let mut piece = header;
-    let mut offset = 0;
+/// Header and zeros over the whole length, synced, closed.
+///
+/// Where each write is to be durable by itself the zeros are written: writing into an extent that is only allocated changes
+/// metadata, and so each `O_DSYNC` write would commit the journal. Where one sync a second does that anyway, the space is
+/// only taken, and each byte of the log is written once.
+async fn prewrite<E: Env>(
+    env: &E,
+    file: E::File,
+    header: IoBuf,
+    bytes: u64,
+    policy: SyncPolicy,
+) -> io::Result<()> {
+    let mut offset = header.len() as u64;
+    let (written, mut piece) = write_all_at(&file, header, 0).await;
+    written?;
+    if policy != SyncPolicy::Always && offset < bytes && try_allocate(&file, bytes).await? {
+        offset = bytes;
+    }
+    piece.clear();
     while offset < bytes {
         let len = (bytes - offset).min(IO_BYTES_MAX as u64);
         piece.resize(usize::try_from(len).expect("at most IO_BYTES_MAX"), 0);
         let (written, back) = write_all_at(&file, piece, offset).await;
         written?;
         piece = back;
-        if offset == 0 {
-            // Only the first piece begins with the header.
-            piece.clear();
-        }
         offset += len;
         env.pause().await;
     }

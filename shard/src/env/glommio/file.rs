@@ -73,6 +73,17 @@ impl File for GlommioFile {
         }
     }
 
+    async fn allocate(&self, bytes: u64) -> io::Result<()> {
+        assert_eq!(bytes % ALIGN as u64, 0);
+        match &self.kind {
+            Kind::Hot(_) => Err(io::ErrorKind::Unsupported.into()),
+            Kind::Cold(file) => {
+                let _cold = self.env.world.cold();
+                file.pre_allocate(bytes, false).await.map_err(io_error)
+            }
+        }
+    }
+
     async fn sync(&self) -> io::Result<()> {
         match &self.kind {
             Kind::Hot(file) => self.env.world.ring.fdatasync(file).await,

@@ -11,6 +11,7 @@ pub enum Kind {
     Open,
     Read,
     Write,
+    Allocate,
     Sync,
     SyncDir,
     Rename,

@@ -312,6 +312,26 @@ impl File for SimFile {
         (op.end(written), buf)
     }
 
+    async fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let path = self.path.display();
+        assert!(bytes.is_multiple_of(ALIGN as u64), "{path}: {bytes} bytes to be allocated");
+        let len = self.world.disk.borrow().file(self.ino).seen.len();
+        assert!(bytes > len, "{path}: {bytes} bytes to be allocated of {len}");
+        let op = self.begin(Kind::Allocate, format_args!(" {bytes}")).await;
+        let zeros = vec![0; super::pages::index(bytes - len)];
+        self.world.disk.borrow_mut().begin_write(self.ino, op.number, len, &zeros);
+        op.travel().await;
+        let end = op.error().map_or(WriteEnd::Whole, WriteEnd::Error);
+        let random = &self.world.damage;
+        let taken = self.world.disk.borrow_mut().end_write(self.ino, op.number, end, false, random);
+        // A disk that is full midway keeps what it has given.
+        op.end(taken.and_then(
+            |taken| {
+                if taken == zeros.len() { Ok(()) } else { Err(errno(libc::ENOSPC)) }
+            },
+        ))
+    }
+
     async fn sync(&self) -> io::Result<()> {
         let op = self.begin(Kind::Sync, "").await;
         let watermark = self.world.disk.borrow().file(self.ino).watermark();
