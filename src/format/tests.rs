@@ -1,6 +1,7 @@
 //! Who may use the data directory, and what becomes of it.
 
 use std::cell::RefCell;
+use std::sync::mpsc;
 
 use super::*;
 
@@ -98,8 +99,8 @@ fn a_second_process_is_told_who_holds_it() {
 fn a_lock_that_is_about_to_go_is_waited_for() {
     let (_guard, path) = dir();
     let first = DataDir::open(&path, Shards::Default(1)).unwrap();
-    let (begun, wait) = std::sync::mpsc::channel();
-    let second = std::thread::spawn({
+    let (begun, wait) = mpsc::channel();
+    let second = thread::spawn({
         let path = path.clone();
         move || {
             begun.send(()).unwrap();
@@ -107,7 +108,7 @@ fn a_lock_that_is_about_to_go_is_waited_for() {
         }
     });
     wait.recv().unwrap();
-    std::thread::sleep(LOCK_LOOK * 3);
+    thread::sleep(LOCK_LOOK * 3);
     drop(first);
     second.join().unwrap().unwrap();
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use super::{key, open, tiny};
 use crate::batch::Op;
+use crate::cursor::Direction;
 use crate::env::Env;
 use crate::env::sim::{Sim, SimEnv};
 use crate::options::{CompactionStyle, Options, SyncPolicy};
+use crate::scan::Range;
 use crate::shard::Shard;
 
 const KEYS: u32 = 40;
@@ -102,6 +104,30 @@ fn a_flush_under_way_hides_nothing() {
             shard.close().await.unwrap();
         });
     }
+}
+
+/// Whoever still reads the erased tables keeps their blocks in the cache: no location may lead there.
+#[test]
+fn what_was_erased_is_not_found_where_it_was() {
+    let sim = Sim::new(1);
+    sim.run(async |env| {
+        let shard = open(&env, options(1)).await;
+        for number in 0..KEYS {
+            shard.put_all(&[Op::Put { key: &key(number), value: b"value" }]).await.unwrap();
+        }
+        shard.flush().await.unwrap();
+        for number in (0..KEYS).chain(0..KEYS) {
+            assert!(shard.get(&key(number)).await.unwrap().is_some());
+        }
+        let mut scan = shard.scan(Range::all(), Direction::Forward);
+        assert!(scan.next().await.unwrap().is_some());
+        shard.erase().await.unwrap();
+        for number in 0..KEYS {
+            assert_eq!(shard.get(&key(number)).await.unwrap(), None);
+        }
+        drop(scan);
+        shard.close().await.unwrap();
+    });
 }
 
 #[test]
