@@ -11,7 +11,9 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::command::{CommandId, Place, Spec, StatsScope, info_sections, stats_scope};
+use crate::command::{
+    CommandId, Place, Spec, StatsScope, histograms_named, info_sections, stats_scope,
+};
 use crate::execute::{Executor, Ran, Target};
 use crate::gather::{Rule, Show};
 use crate::mesh::{ConnRef, Request};
@@ -195,7 +197,10 @@ impl Dispatcher<'_> {
             return Dispatched::Next;
         }
         let rule = match id {
-            CommandId::Dbsize => Rule::Sum(0),
+            CommandId::Dbsize | CommandId::LatencyReset => Rule::Sum(0),
+            CommandId::LatencyHistogram => {
+                Rule::Stats { cores: Vec::new(), show: Show::Latency(histograms_named(args)) }
+            }
             CommandId::Stats => {
                 let per_shard = matches!(stats_scope(args), Ok(StatsScope::EachShard));
                 Rule::Stats { cores: Vec::new(), show: Show::Stats { per_shard } }

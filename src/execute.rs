@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shard::admission::Refusal;
+use shard::admission::{Refusal, Wait};
 use shard::batch::Op;
 use shard::cursor::Direction;
 use shard::env::glommio::GlommioEnv;
@@ -213,6 +213,9 @@ impl Executor {
         sink: &mut S,
     ) -> Ran {
         if self.shard.is_erasing() {
+            if matches!(id, CommandId::Set | CommandId::Mset | CommandId::Del) {
+                self.shard.must_wait(Wait::Erasing);
+            }
             return Ran::Wait;
         }
         match id {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use shard::stats::{CounterValues, ShardStats};
 
+use crate::latency::Tallies;
+
 /// Counters of one core's network side. All since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct NetStats {
@@ -13,6 +15,7 @@ pub(crate) struct NetStats {
     pub(crate) commands: u64,
     pub(crate) input_bytes: u64,
     pub(crate) output_bytes: u64,
+    /// Error replies that left.
     pub(crate) errors: u64,
     /// Commands that another core sent here.
     pub(crate) commands_from_mesh: u64,
@@ -99,4 +102,6 @@ pub(crate) struct CoreStats {
     pub(crate) index: usize,
     pub(crate) net: NetStats,
     pub(crate) shard: ShardStats,
+    /// By command; only where that is shown.
+    pub(crate) tallies: Option<Tallies>,
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
+use crate::command::CommandSet;
 use crate::command::info::Sections;
 use crate::facts::CoreStats;
 use crate::mesh::Payload;
@@ -11,13 +12,13 @@ use crate::resp::writer;
 /// How the answers become one reply.
 #[derive(Debug)]
 pub(crate) enum Rule {
-    /// Integers are added (DEL, EXISTS, DBSIZE).
+    /// Integers are added (DEL, EXISTS, DBSIZE, LATENCY RESET).
     Sum(i64),
     /// All say OK (MSET, FLUSHDB, FLUSHALL).
     Ok,
     /// Arrays are put back in the order of the keys: for each shard the positions that it was asked for (MGET).
     Array { positions: Vec<(u32, Vec<u32>)>, values: Vec<Bytes> },
-    /// Telemetry of all cores (STATS, INFO); rendered by the caller.
+    /// Telemetry of all cores (STATS, INFO, LATENCY HISTOGRAM); rendered by the caller.
     Stats { cores: Vec<CoreStats>, show: Show },
 }
 
@@ -26,6 +27,7 @@ pub(crate) enum Rule {
 pub(crate) enum Show {
     Stats { per_shard: bool },
     Info(Sections),
+    Latency(CommandSet),
 }
 
 /// One command under way.

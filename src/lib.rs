@@ -29,6 +29,7 @@ pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod glob;
+pub mod latency;
 pub mod limits;
 pub mod live;
 pub mod preflight;
@@ -40,6 +41,7 @@ pub mod start;
 pub mod telemetry;
 pub mod tools;
 
+mod asked;
 mod dispatch;
 mod execute;
 mod facts;

@@ -10,12 +10,17 @@
 //!   sequence number: this is where "acknowledged" becomes bytes on a socket.
 //! - `staged` holds exactly the bytes of the Ready segments, in order.
 //! - A hole is filled once.
+//! - `asked` has an entry for each reply in `segments`, in order, and for those that have left and are not told yet.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use shard::key::SeqNo;
 
+use crate::asked::Asked;
+use crate::command::CommandId;
+use crate::latency::Tallies;
 use crate::resp::writer;
 
 /// Where a command's reply goes: a connection's queue here, or the answer to another core's request.
@@ -47,6 +52,22 @@ pub(crate) struct Replies {
     expected_bytes: usize,
     next_hole: u32,
     open_holes: u32,
+    /// What the replies answer.
+    asked: Asked,
+}
+
+impl Segment {
+    fn replies(&self) -> usize {
+        match self {
+            Self::Ready { replies, .. } => *replies as usize,
+            Self::Hole { .. } => 1,
+        }
+    }
+}
+
+/// Whether a reply is an error.
+fn is_error(reply: &[u8]) -> bool {
+    reply.first() == Some(&b'-')
 }
 
 impl Sink for Replies {
@@ -57,6 +78,7 @@ impl Sink for Replies {
     fn done(&mut self, gate: SeqNo) {
         let added = self.staged.len() - self.staged_bytes;
         assert!(added > 0, "a reply has bytes");
+        self.asked.added(is_error(&self.staged[self.staged_bytes..]));
         self.staged_bytes = self.staged.len();
         if let Some(Segment::Ready { bytes, replies, gate: first }) = self.segments.back_mut() {
             *bytes += added;
@@ -73,11 +95,28 @@ impl Sink for Replies {
         self.next_hole = self.next_hole.wrapping_add(1);
         self.open_holes += 1;
         self.segments.push_back(Segment::Hole { id, filled: None });
+        self.asked.added(false);
         id
     }
 }
 
 impl Replies {
+    /// The next reply answers `kind` (`None`: no command that we know), whose last byte came at `received_at`.
+    #[inline]
+    pub(crate) fn answering(&mut self, kind: Option<CommandId>, received_at: Duration) {
+        self.asked.next(kind, received_at);
+    }
+
+    /// Whether replies have left that [`Replies::tell`] has not told.
+    pub(crate) fn has_left(&self) -> bool {
+        self.asked.has_left()
+    }
+
+    /// Counts the replies that left by `now`; answers how many of them were errors.
+    pub(crate) fn tell(&mut self, now: Duration, tallies: &mut Tallies) -> u64 {
+        self.asked.tell(now, tallies)
+    }
+
     /// Whether replies of this connection are still to come from elsewhere.
     pub(crate) fn has_open_holes(&self) -> bool {
         self.open_holes > 0
@@ -108,11 +147,17 @@ impl Replies {
     /// Puts the reply of hole `id` in its place; it may leave once the shard has released `gate`.
     pub(crate) fn fill(&mut self, id: u32, bytes: Bytes, gate: SeqNo) {
         assert!(!bytes.is_empty(), "a reply has bytes");
-        let place = self.segments.iter_mut().find_map(|segment| match segment {
-            Segment::Hole { id: other, filled } if *other == id => Some(filled),
-            _ => None,
-        });
-        let Some(filled) = place else { panic!("hole {id} is not open") };
+        let is_it =
+            |segment: &Segment| matches!(segment, Segment::Hole { id: other, .. } if *other == id);
+        let Some(place) = self.segments.iter().position(is_it) else {
+            panic!("hole {id} is not open")
+        };
+        if is_error(&bytes) {
+            self.asked.failed(self.segments.range(..place).map(Segment::replies).sum());
+        }
+        let Segment::Hole { filled, .. } = &mut self.segments[place] else {
+            unreachable!("it was found as a hole")
+        };
         assert!(filled.is_none(), "hole {id} is filled once");
         self.filled_bytes += bytes.len();
         *filled = Some((bytes, gate));
@@ -141,6 +186,7 @@ impl Replies {
             match front {
                 Segment::Ready { bytes, gate, .. } if *gate <= released => {
                     let bytes = *bytes;
+                    self.asked.left(front.replies());
                     self.segments.pop_front();
                     if taken == 0 && self.segments.is_empty() && out.is_empty() {
                         // The common case: all of it leaves, without a copy.
@@ -155,6 +201,7 @@ impl Replies {
                 Segment::Hole { filled: Some((bytes, gate)), .. } if *gate <= released => {
                     out.extend_from_slice(bytes);
                     self.filled_bytes -= bytes.len();
+                    self.asked.left(1);
                     self.segments.pop_front();
                 }
                 _ => break,
@@ -169,29 +216,33 @@ impl Replies {
     /// The shard failed: whatever waits for more than `released` becomes an error, one for each reply.
     pub(crate) fn fail_gated(&mut self, released: SeqNo, error: &str) {
         let mut rebuilt = Vec::with_capacity(self.staged.len());
-        let mut from = 0;
+        let (mut from, mut before) = (0, 0);
         for segment in &mut self.segments {
+            let behind = before + segment.replies();
             if let Segment::Hole { filled: Some((bytes, gate)), .. } = segment
                 && *gate > released
             {
+                self.asked.failed(before);
                 let mut text = Vec::new();
                 writer::error(&mut text, error);
                 self.filled_bytes = self.filled_bytes - bytes.len() + text.len();
                 (*bytes, *gate) = (text.into(), SeqNo(0));
             }
             if let Segment::Ready { bytes, replies, gate } = segment {
-                let before = rebuilt.len();
+                let rebuilt_before = rebuilt.len();
                 if *gate > released {
                     for _ in 0..*replies {
                         writer::error(&mut rebuilt, error);
                     }
+                    (before..behind).for_each(|reply| self.asked.failed(reply));
                     *gate = SeqNo(0);
                 } else {
                     rebuilt.extend_from_slice(&self.staged[from..from + *bytes]);
                 }
                 from += *bytes;
-                *bytes = rebuilt.len() - before;
+                *bytes = rebuilt.len() - rebuilt_before;
             }
+            before = behind;
         }
         assert_eq!(from, self.staged_bytes);
         self.staged_bytes = rebuilt.len();
@@ -261,5 +312,46 @@ mod tests {
         let wanted = "-ERR gone\r\n-ERR gone\r\n:1\r\n+PONG\r\n-ERR gone\r\n";
         assert_eq!(drained(&mut replies, 2), wanted);
         assert_eq!(replies.held_bytes(), 0);
+        assert_eq!(replies.tell(Duration::ZERO, &mut Tallies::default()), 3);
+    }
+
+    #[test]
+    fn each_reply_is_counted_when_it_leaves_and_as_what_it_became() {
+        let mut replies = Replies::default();
+        let mut tallies = Tallies::default();
+        let ask = |replies: &mut Replies, kind| replies.answering(Some(kind), Duration::ZERO);
+        let told = |tallies: &Tallies| {
+            [CommandId::Set, CommandId::Get, CommandId::Del].map(|kind| {
+                let tally = tallies.of(kind);
+                (tally.calls, tally.failed)
+            })
+        };
+        ask(&mut replies, CommandId::Set);
+        push(&mut replies, "+OK\r\n", 3);
+        push(&mut replies, "-ERR full\r\n", 0);
+        ask(&mut replies, CommandId::Get);
+        let read = replies.hole(0);
+        ask(&mut replies, CommandId::Set);
+        push(&mut replies, "+OK\r\n", 0);
+        push(&mut replies, "+OK\r\n", 0);
+        ask(&mut replies, CommandId::Del);
+        let count = replies.hole(0);
+        push(&mut replies, ":1\r\n", 9);
+        ask(&mut replies, CommandId::Get);
+        push(&mut replies, "$1\r\nv\r\n", 9);
+        drained(&mut replies, 2);
+        assert!(!replies.has_left(), "all wait for the first");
+        drained(&mut replies, 3);
+        assert!(replies.has_left());
+        // The two that left are told later than the sixth becomes an error: it is the sixth all the same.
+        replies.fill(count, Bytes::from_static(b"-ERR broken\r\n"), SeqNo(0));
+        assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 1);
+        assert_eq!(told(&tallies), [(2, 1), (0, 0), (0, 0)]);
+        replies.fail_gated(SeqNo(3), "ERR gone");
+        replies.fill(read, Bytes::from_static(b"$1\r\nv\r\n"), SeqNo(0));
+        drained(&mut replies, 3);
+        assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 3);
+        assert_eq!(told(&tallies), [(4, 1), (2, 1), (2, 2)]);
+        assert!(replies.is_empty() && !replies.has_left());
     }
 }

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use crate::command::CommandId;
+use crate::command::{CommandId, shows_commands};
 use crate::execute::{Executor, Ran, Target};
 use crate::facts::CoreStats;
 use crate::ledger::{Account, Holding};
@@ -93,8 +93,16 @@ pub(crate) struct Requests {
     waiting: Vec<Key>,
     /// Those that wait for the log: the gate, ascending, and whose.
     gated: std::collections::VecDeque<(SeqNo, Key)>,
-    /// CONFIG RESETSTAT has come.
-    counts_anew: bool,
+    anew: Option<Anew>,
+}
+
+/// What this core counts is to begin anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Anew {
+    /// LATENCY RESET has come.
+    Latencies,
+    /// CONFIG RESETSTAT has come: those, too.
+    All,
 }
 
 /// A response and where it goes.
@@ -107,7 +115,7 @@ impl Requests {
             under_way: Slab::default(),
             waiting: Vec::new(),
             gated: std::collections::VecDeque::new(),
-            counts_anew: false,
+            anew: None,
         }
     }
 
@@ -120,7 +128,7 @@ impl Requests {
         &mut self,
         request: Request,
         executor: &mut Executor,
-        stats: &dyn Fn(&Executor) -> CoreStats,
+        stats: &dyn Fn(&Executor, bool) -> CoreStats,
         finished: &mut Vec<Finished>,
     ) {
         let key = self.under_way.insert(UnderWay { request, ran: 0, answers: Answers::default() });
@@ -131,7 +139,7 @@ impl Requests {
     pub(crate) fn retry(
         &mut self,
         executor: &mut Executor,
-        stats: &dyn Fn(&Executor) -> CoreStats,
+        stats: &dyn Fn(&Executor, bool) -> CoreStats,
         finished: &mut Vec<Finished>,
     ) {
         for key in std::mem::take(&mut self.waiting) {
@@ -139,9 +147,9 @@ impl Requests {
         }
     }
 
-    /// Whether this core's counts are to begin anew; told once.
-    pub(crate) fn take_counts_anew(&mut self) -> bool {
-        std::mem::take(&mut self.counts_anew)
+    /// Which of this core's counts are to begin anew; told once.
+    pub(crate) fn take_anew(&mut self) -> Option<Anew> {
+        self.anew.take()
     }
 
     pub(crate) fn any_waiting(&self) -> bool {
@@ -156,7 +164,7 @@ impl Requests {
         &mut self,
         key: Key,
         executor: &mut Executor,
-        stats: &dyn Fn(&Executor) -> CoreStats,
+        stats: &dyn Fn(&Executor, bool) -> CoreStats,
         finished: &mut Vec<Finished>,
     ) {
         let Some(UnderWay { request, ran, answers }) = self.under_way.get_mut(key) else {
@@ -175,14 +183,25 @@ impl Requests {
                     executor.shard.foresee(gets.map(|command| request.args(command).arg(1)));
                 }
             }
-            if matches!(command.id, CommandId::Stats | CommandId::Info) {
-                answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats(executor)))));
+            let args = request.args(&command);
+            if matches!(
+                command.id,
+                CommandId::Stats | CommandId::Info | CommandId::LatencyHistogram
+            ) {
+                let stats = stats(executor, shows_commands(command.id, args));
+                answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats))));
             } else if command.id == CommandId::ConfigResetstat {
-                self.counts_anew = true;
+                self.anew = Some(Anew::All);
                 writer::ok(answers.buffer());
                 answers.done(SeqNo(0));
+            } else if command.id == CommandId::LatencyReset {
+                // Named events are series that are not kept here; without a name all is reset.
+                if args.len() == 2 {
+                    self.anew = self.anew.max(Some(Anew::Latencies));
+                }
+                writer::integer(answers.buffer(), 0);
+                answers.done(SeqNo(0));
             } else {
-                let args = request.args(&command);
                 let target = Target::Request(key);
                 let is_next = command.hole == request.head;
                 match executor.run(command.id, args, request.protocol, target, is_next, answers) {

@@ -1,12 +1,14 @@
-//! From the cores' numbers to the texts of INFO and STATS: one source for both.
+//! From the cores' numbers to INFO, STATS and LATENCY HISTOGRAM: one source for all.
 
 use std::time::Instant;
 
 use crate::command::info::{self, InfoFacts};
 use crate::command::stats_text::{self, StatsFacts};
+use crate::command::{self, CommandId};
 use crate::config::sync_name;
 use crate::facts::{CoreStats, NetStats};
 use crate::gather::Show;
+use crate::latency::Tallies;
 use crate::resp::{Protocol, writer};
 use crate::server::Shared;
 use crate::sys;
@@ -34,12 +36,17 @@ impl Shared {
         protocol: Protocol,
         out: &mut Vec<u8>,
     ) {
+        if let Show::Latency(asked) = show {
+            command::latency::histogram(&tallies(cores), asked, protocol, out);
+            return;
+        }
         let text = match show {
             Show::Stats { per_shard } => {
                 let shards: Vec<StatsFacts> = cores.iter().map(stats_facts).collect();
                 stats_text::render(&shards, per_shard)
             }
             Show::Info(sections) => info::render(&self.info_facts(cores), sections),
+            Show::Latency(_) => unreachable!("no text"),
         };
         writer::verbatim(out, text.as_bytes(), protocol);
     }
@@ -102,6 +109,7 @@ impl Shared {
         facts.cpu = info::Cpu { system_s: usage.system_s, user_s: usage.user_s };
         facts.keyspace.keys = sum.entries - sum.tombstones.min(sum.entries);
         facts.keyspace.keys_estimated = sum.entries > 0;
+        facts.commands = tallies(cores);
         facts.lsm = self.lsm(&sum, cores);
         facts.shards = cores.iter().map(shard_facts).collect();
         facts
@@ -170,7 +178,7 @@ impl Shared {
             flushed_bytes: counters.flushed_bytes,
             compacted_bytes: counters.compaction_written_bytes,
             compactions: counters.compactions,
-            stalls: stalls(counters),
+            stalls: stalls(counters).to_vec(),
             stall_us: counters.stalled_ns / 1000,
             read_only_shards: cores.iter().filter(|core| core.shard.read_only.is_some()).count()
                 as u64,
@@ -187,16 +195,28 @@ fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }
 
-fn stalls(counters: &shard::stats::CounterValues) -> u64 {
-    counters.stalls_commit
-        + counters.stalls_memtable
-        + counters.stalls_l0
-        + counters.stalls_sync
-        + counters.stalls_slowed
+/// Every reason for which a write waits, and how often.
+fn stalls(counters: &shard::stats::CounterValues) -> [(&'static str, u64); 6] {
+    [
+        ("stalls_commit", counters.stalls_commit),
+        ("stalls_memtable", counters.stalls_memtable),
+        ("stalls_l0", counters.stalls_l0),
+        ("stalls_sync", counters.stalls_sync),
+        ("stalls_slowed", counters.stalls_slowed),
+        ("stalls_erasing", counters.stalls_erasing),
+    ]
+}
+
+/// What all cores have counted by command.
+fn tallies(cores: &[CoreStats]) -> Tallies {
+    let mut sum = Tallies::default();
+    cores.iter().filter_map(|core| core.tallies.as_ref()).for_each(|tallies| sum.add(tallies));
+    sum
 }
 
 fn stats_facts(core: &CoreStats) -> StatsFacts {
     let shard = &core.shard;
+    let latencies = |id| core.tallies.as_ref().and_then(|tallies| tallies.of(id).latencies.clone());
     StatsFacts {
         memtable_bytes: shard.memtable_bytes + shard.sealed_bytes,
         memtables_sealed: shard.sealed_memtables,
@@ -212,7 +232,9 @@ fn stats_facts(core: &CoreStats) -> StatsFacts {
         wal_operations: shard.counters.wal_ops,
         keys: shard.entries - shard.tombstones.min(shard.entries),
         keys_estimated: shard.entries > 0,
-        stalls: stalls(&shard.counters),
+        stalls: stalls(&shard.counters).iter().map(|(_, times)| times).sum(),
+        get: latencies(CommandId::Get),
+        set: latencies(CommandId::Set),
     }
 }
 

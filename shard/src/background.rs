@@ -372,7 +372,7 @@ impl<E: Env> Shard<E> {
         let result = self.erase_now().await;
         inner.background.abort.set(false);
         inner.erasing.set(false);
-        inner.admission.signal();
+        self.admission_changed();
         inner.background.compaction_wanted.signal();
         self.collect_garbage().await;
         result

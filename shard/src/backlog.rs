@@ -150,7 +150,7 @@ impl<E: Env> Shard<E> {
                     break;
                 }
             }
-            self.inner.admission.signal();
+            self.admission_changed();
         }
         self.task_ended();
     }

@@ -317,7 +317,7 @@ impl<E: Env> Committer<E> {
         let last_seq = SeqNo(first_seq.0 + ops - 1);
         let bytes = buf.len() as u64;
         shard.inner.space.log_room.set(self.segment.room() - bytes);
-        shard.inner.admission.signal();
+        shard.admission_changed();
         let began = shard.env().now();
         let (result, buf) = self.segment.write(buf).await;
         shard.inner.gather.borrow_mut().frame.give_back(buf);
@@ -516,7 +516,7 @@ impl<E: Env> Shard<E> {
                     *self.inner.spare.borrow_mut() = Some(spare);
                 }
                 drop(pass);
-                self.inner.admission.signal();
+                self.admission_changed();
                 if let Some(error) = failed {
                     self.background_error("making a spare log segment", &error).await;
                     self.nap(SYNC_INTERVAL).await;
@@ -578,7 +578,7 @@ impl<E: Env> Shard<E> {
             }
             sync.busy.set(false);
             self.inner.sync_late.set(false);
-            self.inner.admission.signal();
+            self.admission_changed();
             self.inner.progress.moved.signal();
             self.inner.commit_wanted.signal();
         }

@@ -47,6 +47,7 @@ mod gc;
 mod level;
 mod manifest;
 mod prefetch;
+mod stall;
 mod throttle;
 mod view;
 mod wal;

@@ -35,6 +35,7 @@ use crate::memtable::MemTable;
 use crate::options::Options;
 use crate::shard::{Background, Inner, Progress, Shard};
 use crate::space::Space;
+use crate::stall::Stall;
 use crate::stats::Counters;
 use crate::table::Table;
 use crate::view::View;
@@ -266,6 +267,7 @@ impl<E: Env> Inspected<E> {
                 clean_end: Cell::new(None),
                 background: Background::default(),
                 admission: Event::new(),
+                stall: Stall::default(),
                 pressure: Pressure::new(),
                 quiet: Cell::new(false),
                 views: Cell::new(0),

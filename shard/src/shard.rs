@@ -25,7 +25,8 @@ use crate::limits::LEVELS;
 use crate::manifest::{Manifest, Numbers};
 use crate::options::{Options, SyncPolicy};
 use crate::space::Space;
-use crate::stats::{Counters, ShardStats};
+use crate::stall::Stall;
+use crate::stats::{CounterValues, Counters, ShardStats};
 use crate::view::View;
 
 /// A handle on one shard. Clones share it; it never leaves its core.
@@ -125,6 +126,8 @@ pub(crate) struct Inner<E: Env> {
     pub(crate) background: Background,
     /// Something that writes wait for may have changed.
     pub(crate) admission: Event,
+    /// How long writes have waited for that.
+    pub(crate) stall: Stall,
     /// Slows writes while the background is behind.
     pub(crate) pressure: Pressure,
     /// Time for what is not urgent ([`crate::backlog::Calm`]).
@@ -155,7 +158,7 @@ impl<E: Env> Shard<E> {
         drop(old);
         self.inner.views.set(self.inner.views.get() + 1);
         self.look_at_view();
-        self.inner.admission.signal();
+        self.admission_changed();
     }
 
     /// What follows from the view that holds now.
@@ -280,7 +283,7 @@ impl<E: Env> Shard<E> {
         }
         drop(failure);
         self.inner.progress.moved.signal();
-        self.inner.admission.signal();
+        self.admission_changed();
     }
 
     /// Everything `STATS` and `INFO` show. No I/O.
@@ -307,7 +310,10 @@ impl<E: Env> Shard<E> {
             compaction_running: inner.background.running.get(),
             last_flush_ms: inner.background.last_flush_ms.get(),
             flush_failing: inner.background.flush_failing.get(),
-            counters: inner.counters.snapshot(),
+            counters: CounterValues {
+                stalled_ns: inner.stall.total_ns(self.env().now()),
+                ..inner.counters.snapshot()
+            },
             ..ShardStats::default()
         };
         for level in 0..LEVELS {

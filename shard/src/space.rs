@@ -156,7 +156,7 @@ impl<E: Env> Shard<E> {
             inner.space.deletes_bytes.set(0);
         }
         // Also what was exhausted and is low now changes what is admitted.
-        inner.admission.signal();
+        self.admission_changed();
     }
 
     /// Nothing may wait for the background: it is refused the space that it needs.

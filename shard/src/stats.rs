@@ -76,17 +76,20 @@ counters! {
     compaction_written_bytes,
     /// Background jobs that failed and will be tried again.
     background_errors,
-    /// Writes that had to wait because the next frame was full.
+    /// Times that a write was told to wait because the next frame was full. A write that asks again and must go on waiting
+    /// counts again, here and below.
     stalls_commit,
-    /// Writes that had to wait for the flush of a memtable.
+    /// The same for the flush of a memtable.
     stalls_memtable,
-    /// Writes that had to wait because L0 had too many tables.
+    /// The same because L0 had too many tables.
     stalls_l0,
-    /// Writes that had to wait for a late sync.
+    /// The same for a late sync.
     stalls_sync,
-    /// Writes that had to wait because the background was behind and they came faster than it went.
+    /// The same because the background was behind and writes came faster than it went.
     stalls_slowed,
-    /// Nanoseconds in which at least one write waited.
+    /// The same for the end of an erase (FLUSHALL).
+    stalls_erasing,
+    /// Nanoseconds in which at least one write waited, for any of these. Kept by `stall`.
     stalled_ns,
     /// Writes refused because the disk was full.
     refused_disk_full,

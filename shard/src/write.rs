@@ -148,31 +148,57 @@ impl<E: Env> Shard<E> {
     fn admit(&self, ops: &[Op<'_>], added_bytes: usize) -> std::result::Result<(), Refusal> {
         let deletes_only = ops.iter().all(|op| op.kind() == Kind::Delete);
         let Some(rung) = climb(&self.situation(deletes_only, added_bytes)) else {
+            self.no_longer_waits();
             return Ok(());
         };
-        let counters = &self.inner.counters;
+        if !matches!(rung, Rung::Wait(_)) {
+            self.no_longer_waits();
+        }
         Err(match rung {
             Rung::Closing => Refusal::Error(Error::Closing),
             Rung::ReadOnly => Refusal::Error(self.failure().unwrap_or(Error::Closing)),
             Rung::DiskFull => {
-                add(&counters.refused_disk_full, 1);
+                add(&self.inner.counters.refused_disk_full, 1);
                 Refusal::Error(self.disk_full_error())
             }
             Rung::Wait(wait) => {
-                match wait {
-                    Wait::Erasing => {}
-                    Wait::Commit => add(&counters.stalls_commit, 1),
-                    Wait::SyncLate => add(&counters.stalls_sync, 1),
-                    Wait::Memtables => add(&counters.stalls_memtable, 1),
-                    Wait::L0 => add(&counters.stalls_l0, 1),
-                    Wait::Slowed => {
-                        add(&counters.stalls_slowed, 1);
-                        self.inner.pressure.wanted.signal();
-                    }
-                }
+                self.must_wait(wait);
                 Refusal::Wait(wait)
             }
         })
+    }
+
+    /// A write is told to wait: every reason is counted here. The caller may have seen by itself that it must wait for an
+    /// erase.
+    pub fn must_wait(&self, wait: Wait) {
+        let counters = &self.inner.counters;
+        let counter = match wait {
+            Wait::Erasing => &counters.stalls_erasing,
+            Wait::Commit => &counters.stalls_commit,
+            Wait::SyncLate => &counters.stalls_sync,
+            Wait::Memtables => &counters.stalls_memtable,
+            Wait::L0 => &counters.stalls_l0,
+            Wait::Slowed => {
+                self.inner.pressure.wanted.signal();
+                &counters.stalls_slowed
+            }
+        };
+        add(counter, 1);
+        self.inner.stall.waits(self.env().now());
+    }
+
+    fn no_longer_waits(&self) {
+        if self.inner.stall.is_open() {
+            self.inner.stall.passed(self.env().now());
+        }
+    }
+
+    /// What writes wait for may have changed: those that do ask again.
+    pub(crate) fn admission_changed(&self) {
+        if self.inner.stall.is_open() {
+            self.inner.stall.changed(self.env().now());
+        }
+        self.inner.admission.signal();
     }
 
     /// Seals the active memtable unless too many wait already; then the next write waits on the ladder.

@@ -2,7 +2,7 @@
 
 use super::error::CommandError;
 use super::info::Sections;
-use super::table::{CommandId, Spec};
+use super::table::{self, CommandId, CommandSet, Spec};
 use crate::resp::Args;
 
 /// What STATS is asked for.
@@ -78,4 +78,27 @@ pub fn stats_scope(args: Args<'_>) -> Result<StatsScope, CommandError> {
 /// The sections that INFO is asked for; unknown names are none, as in Redis.
 pub fn info_sections(args: Args<'_>) -> Sections {
     Sections::named(args.iter().skip(1))
+}
+
+/// The commands that LATENCY HISTOGRAM is asked for, containers with their subcommands; unknown names are none, as in Redis.
+/// One that is named twice is shown once (Redis: twice), so that no list of names makes a reply larger than all of them.
+pub fn histograms_named(args: Args<'_>) -> CommandSet {
+    if args.len() == 2 {
+        return CommandSet::ALL;
+    }
+    let mut named = CommandSet::default();
+    for spec in args.iter().skip(2).filter_map(table::find) {
+        named.insert(spec.id);
+        spec.subcommands.iter().for_each(|sub| named.insert(sub.id));
+    }
+    named
+}
+
+/// Whether the answer to a command that goes to all shards shows latencies or counts of commands: only then do they travel.
+pub fn shows_commands(id: CommandId, args: Args<'_>) -> bool {
+    match id {
+        CommandId::Stats | CommandId::LatencyHistogram => true,
+        CommandId::Info => info_sections(args).show_commands(),
+        _ => false,
+    }
 }

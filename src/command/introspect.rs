@@ -26,7 +26,7 @@ pub(super) fn info(args: Args<'_>, protocol: Protocol, out: &mut Vec<u8>) {
     }
     writer::array(out, args.len() - 2);
     for name in args.iter().skip(2) {
-        match find(name) {
+        match table::find(name) {
             Some(spec) => entry(spec, protocol, out),
             None => writer::null_array(out, protocol),
         }
@@ -38,7 +38,7 @@ pub(super) fn docs(args: Args<'_>, protocol: Protocol, out: &mut Vec<u8>) {
     let named: Vec<&Spec> = if args.len() == 2 {
         table::all().iter().collect()
     } else {
-        args.iter().skip(2).filter_map(find).collect()
+        args.iter().skip(2).filter_map(table::find).collect()
     };
     writer::map(out, named.len(), protocol);
     for spec in named {
@@ -66,9 +66,7 @@ pub(super) fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError
         }
         Some(_) => return Err(CommandError::Syntax),
     };
-    let names: Vec<&str> = table::all()
-        .iter()
-        .flat_map(|spec| std::iter::once(spec).chain(spec.subcommands))
+    let names: Vec<&str> = table::all_with_subcommands()
         .filter(|spec| passes(spec) && (filter.is_some() || !spec.name.contains('|')))
         .map(|spec| spec.name)
         .collect();
@@ -147,17 +145,6 @@ fn usage(argument: &ArgDoc, line: &mut String) {
     }
     line.push(' ');
     line.push_str(&text);
-}
-
-/// A command or `parent|subcommand`.
-fn find(name: &[u8]) -> Option<&'static Spec> {
-    match name.iter().position(|byte| *byte == b'|') {
-        None => table::lookup(name),
-        Some(bar) => {
-            let (parent, sub) = name.split_at_checked(bar)?;
-            table::subcommand(table::lookup(parent)?, sub.get(1..)?)
-        }
-    }
 }
 
 /// The ten elements of COMMAND INFO.

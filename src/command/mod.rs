@@ -9,6 +9,7 @@ mod connection;
 mod error;
 pub mod info;
 mod introspect;
+pub mod latency;
 mod server;
 mod session;
 mod specs;
@@ -17,10 +18,13 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
-pub use args::{FlushMode, StatsScope, check, flush_mode, info_sections, stats_scope};
+pub use args::{
+    FlushMode, StatsScope, check, flush_mode, histograms_named, info_sections, shows_commands,
+    stats_scope,
+};
 pub use error::CommandError;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
-pub use table::{CommandId, Place, Refusal, Spec, lookup, resolve};
+pub use table::{CommandId, CommandSet, Place, Refusal, Spec, lookup, resolve};
 
 use crate::resp::{Args, writer};
 
@@ -93,7 +97,9 @@ fn local(
         Id::CommandInfo => introspect::info(args, protocol, out),
         Id::CommandList => introspect::list(args, out)?,
         Id::CommandGetkeys => introspect::getkeys(args, out)?,
-        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp => introspect::help(spec, out),
+        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp | Id::LatencyHelp => {
+            introspect::help(spec, out);
+        }
         Id::Get
         | Id::Set
         | Id::Del
@@ -108,7 +114,10 @@ fn local(
         | Id::Client
         | Id::ConfigSet
         | Id::ConfigResetstat
-        | Id::Config => unreachable!("{} is not local", spec.name),
+        | Id::Config
+        | Id::Latency
+        | Id::LatencyHistogram
+        | Id::LatencyReset => unreachable!("{} is not local", spec.name),
     }
     Ok(Flow::Continue)
 }

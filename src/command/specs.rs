@@ -195,6 +195,15 @@ pub(super) static TABLE: &[Spec] = &[
         ..spec("config", Id::Config, Place::Container, -2, Flags::NONE)
     },
     Spec {
+        categories: &["slow"],
+        group: "server",
+        since: "2.8.13",
+        summary: "How long commands took from their bytes to their reply",
+        complexity: "By subcommand",
+        subcommands: LATENCY,
+        ..spec("latency", Id::Latency, Place::Container, -2, Flags::NONE)
+    },
+    Spec {
         categories: &["fast"],
         tips: &[ANY_OUTPUT],
         group: "server",
@@ -389,7 +398,7 @@ static CONFIG: &[Spec] = &[
         categories: &["admin", "slow", "dangerous"],
         group: "server",
         since: "2.0.0",
-        summary: "Begins the counts of INFO's Stats section anew",
+        summary: "Begins the counts of INFO's Stats and Commandstats sections and the latency histograms anew",
         ..spec(
             "config|resetstat",
             Id::ConfigResetstat,
@@ -411,5 +420,38 @@ static CONFIG: &[Spec] = &[
             ..arg("parameter_value", "block")
         }],
         ..spec("config|set", Id::ConfigSet, Place::AllShards, -4, Flags::ADMIN.with(PRIVATE))
+    },
+];
+
+const fn latency(name: &'static str, id: Id, arity: i32) -> Spec {
+    Spec {
+        categories: &["admin", "slow", "dangerous"],
+        group: "server",
+        since: "2.8.13",
+        ..spec(name, id, Place::AllShards, arity, Flags::ADMIN.with(PRIVATE))
+    }
+}
+
+static LATENCY: &[Spec] = &[
+    Spec {
+        categories: &["slow"],
+        group: "server",
+        since: "2.8.13",
+        summary: "Lists the subcommands",
+        ..spec("latency|help", Id::LatencyHelp, Place::Local, 2, ANYTIME)
+    },
+    Spec {
+        tips: &[ANY_OUTPUT, "request_policy:all_nodes", "response_policy:special"],
+        since: "7.0.0",
+        summary: "Latencies of the commands named, or of all: counts up to each power of two microseconds",
+        complexity: PER_COMMAND,
+        args: &[ArgDoc { flags: ANY_NUMBER, ..arg("command", "string") }],
+        ..latency("latency|histogram", Id::LatencyHistogram, -2)
+    },
+    Spec {
+        tips: &["request_policy:all_nodes", ALL_SUCCEEDED],
+        summary: "Empties the histograms; answers the number of event series that it reset: there are none",
+        args: &[ArgDoc { flags: ANY_NUMBER, ..arg("event", "string") }],
+        ..latency("latency|reset", Id::LatencyReset, -2)
     },
 ];

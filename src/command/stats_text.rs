@@ -12,9 +12,11 @@
 use std::fmt::Write as _;
 
 use super::info::{list, ratio};
+use super::latency::quantile_us;
+use crate::latency::{Latencies, add_latencies};
 
 /// What STATS tells, of one shard or summed over all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StatsFacts {
     /// Bytes of all memtables, active and sealed.
     pub memtable_bytes: u64,
@@ -34,6 +36,9 @@ pub struct StatsFacts {
     pub keys: u64,
     pub keys_estimated: bool,
     pub stalls: u64,
+    /// Of the commands of its core's connections.
+    pub get: Option<Latencies>,
+    pub set: Option<Latencies>,
 }
 
 impl StatsFacts {
@@ -58,6 +63,8 @@ impl StatsFacts {
         self.keys += other.keys;
         self.keys_estimated |= other.keys_estimated;
         self.stalls += other.stalls;
+        add_latencies(&mut self.get, other.get.as_ref());
+        add_latencies(&mut self.set, other.set.as_ref());
     }
 }
 
@@ -103,11 +110,27 @@ fn block(out: &mut String, title: &str, facts: &StatsFacts, shards: Option<usize
         ratio(facts.wal_operations, facts.wal_writes),
     );
     let _ = writeln!(out, " Write Stalls: {}", facts.stalls);
+    latencies(out, "GET", facts.get.as_ref());
+    latencies(out, "SET", facts.set.as_ref());
     let _ = writeln!(out, " Keys: {}{about}", facts.keys);
     if let Some(shards) = shards {
         let _ = writeln!(out, " Shards: {shards}");
     }
     let _ = writeln!(out, " ----------------");
+}
+
+fn latencies(out: &mut String, command: &str, latencies: Option<&Latencies>) {
+    let _ = match latencies {
+        None => writeln!(out, " {command} Latency: none yet"),
+        Some(latencies) => {
+            let us = |quantile| quantile_us(latencies, quantile);
+            let (p50, p99, p999, max) = (us(0.5), us(0.99), us(0.999), us(1.0));
+            writeln!(
+                out,
+                " {command} Latency: p50 {p50:.1}, p99 {p99:.1}, p99.9 {p999:.1}, max {max:.1} us"
+            )
+        }
+    };
 }
 
 fn megabytes(bytes: u64) -> f64 {
@@ -118,6 +141,12 @@ fn megabytes(bytes: u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn latencies_of(micros: u64) -> Latencies {
+        let mut latencies = crate::latency::no_latencies();
+        latencies.saturating_record_n(micros * 1000, 10);
+        latencies
+    }
+
     #[test]
     fn the_frame_is_fixed_and_shards_are_summed() {
         let shard = |tables: u64| StatsFacts {
@@ -126,6 +155,7 @@ mod tests {
             level_tables: vec![tables, 1, 0, 0, 0, 0, 0],
             keys: 7,
             keys_estimated: true,
+            get: Some(latencies_of(tables * 100)),
             ..StatsFacts::default()
         };
         let text = render(&[shard(2), shard(3)], false);
@@ -141,6 +171,11 @@ mod tests {
         );
         assert_eq!(lines.last(), Some(&" ----------------"));
         assert!(lines.contains(&" Keys: 14 (estimated)") && lines.contains(&" Shards: 2"));
+        assert!(
+            lines.contains(&" GET Latency: p50 200.7, p99 301.1, p99.9 301.1, max 301.1 us"),
+            "{text}"
+        );
+        assert!(lines.contains(&" SET Latency: none yet"));
         let both = render(&[shard(2), shard(3)], true);
         assert!(both.starts_with(&text));
         assert!(

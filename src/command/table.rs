@@ -39,6 +39,10 @@ pub enum CommandId {
     ConfigHelp,
     ConfigResetstat,
     ConfigSet,
+    Latency,
+    LatencyHelp,
+    LatencyHistogram,
+    LatencyReset,
     Time,
     Info,
     Dbsize,
@@ -48,6 +52,34 @@ pub enum CommandId {
     Cluster,
     Readonly,
     Readwrite,
+}
+
+impl CommandId {
+    /// How many there are.
+    pub const COUNT: usize = Self::Readwrite as usize + 1;
+
+    /// Its place in a list with one place for each.
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Some of the commands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CommandSet(u64);
+
+const _: () = assert!(CommandId::COUNT < 64, "a set has a bit for each");
+
+impl CommandSet {
+    pub const ALL: Self = Self((1 << CommandId::COUNT) - 1);
+
+    pub fn insert(&mut self, id: CommandId) {
+        self.0 |= 1 << id.index();
+    }
+
+    pub fn has(self, id: CommandId) -> bool {
+        self.0 >> id.index() & 1 == 1
+    }
 }
 
 /// Who can answer a command.
@@ -277,6 +309,22 @@ pub fn subcommand(parent: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
 /// All commands, without subcommands.
 pub fn all() -> &'static [Spec] {
     TABLE
+}
+
+/// The same with each command's subcommands behind it.
+pub fn all_with_subcommands() -> impl Iterator<Item = &'static Spec> {
+    TABLE.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands))
+}
+
+/// The command or `parent|subcommand` of that name, in any case.
+pub fn find(name: &[u8]) -> Option<&'static Spec> {
+    match name.iter().position(|byte| *byte == b'|') {
+        None => lookup(name),
+        Some(bar) => {
+            let (parent, sub) = name.split_at_checked(bar)?;
+            subcommand(lookup(parent)?, sub.get(1..)?)
+        }
+    }
 }
 
 /// Names up to this length are compared as one word.

@@ -20,6 +20,7 @@ use crate::limits::{
     OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
+use crate::net::arrivals::Arrivals;
 use crate::reply::Replies;
 use crate::resp::{Parser, ParserLimits};
 
@@ -44,6 +45,8 @@ pub(crate) struct Connection {
     /// Bytes not yet parsed: `input[input_from..]`.
     pub(crate) input: Vec<u8>,
     pub(crate) input_from: usize,
+    /// When those came, or those of the receive that is being parsed.
+    pub(crate) arrivals: Arrivals,
     pub(crate) parser: Parser,
     pub(crate) session: Session,
     pub(crate) replies: Replies,
@@ -100,6 +103,7 @@ impl Connection {
             phase: Phase::Open,
             input: Vec::new(),
             input_from: 0,
+            arrivals: Arrivals::default(),
             parser: Parser::new(limits),
             session,
             replies: Replies::default(),
@@ -186,6 +190,13 @@ impl Connection {
         let waiting = self.waiting_output();
         waiting >= OUTPUT_BYTES_STOP_READING
             || (waiting > HOLDING_BYTES_FREE && self.ledger.output.is_full())
+    }
+
+    /// Bytes came that are to be parsed.
+    pub(crate) fn note_arrival(&mut self, bytes: usize, now: Duration) {
+        // All that was here has been looked at: it is the beginning of what comes now.
+        let is_rest = self.needs_bytes && self.unparsed_bytes() > 0;
+        self.arrivals.came(bytes, now, is_rest);
     }
 
     /// The client has sent so many bytes.

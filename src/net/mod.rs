@@ -1,4 +1,5 @@
 //! Sockets on the core's ring.
+pub(crate) mod arrivals;
 pub(crate) mod connection;
 
 use std::io::Write as _;

@@ -29,10 +29,11 @@ use crate::engine::CoreTools;
 use crate::execute::{Executor, Filled, Target};
 use crate::facts::{CoreStats, Earlier, NetStats};
 use crate::gather::{GATHERED_GATE, Gathered};
+use crate::latency::Tallies;
 use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
-use crate::requests::{Finished, Requests};
+use crate::requests::{Anew, Finished, Requests};
 use crate::resp::ParserLimits;
 use crate::server::Shared;
 use crate::slab::{Key, Slab};
@@ -64,6 +65,10 @@ pub(crate) struct Worker {
     conns: Slab<Connection>,
     outbox: Outbox,
     net: NetStats,
+    /// What was answered to this core's connections, and how late.
+    tallies: Tallies,
+    /// When what this pass handles was received.
+    reaped_at: Duration,
     /// Connections that go on in the next pass.
     ready: VecDeque<Key>,
     /// Connections whose first reply waits for the log.
@@ -119,6 +124,8 @@ impl Worker {
             conns: Slab::default(),
             outbox: Outbox::new(index, cores),
             net: NetStats::default(),
+            tallies: Tallies::default(),
+            reaped_at: now,
             ready: VecDeque::new(),
             gated: Vec::new(),
             unadmitted: Vec::new(),
@@ -150,6 +157,9 @@ impl Worker {
             let mut busy = self.ring.pass(&mut completed)?;
             self.net.passes += 1;
             self.facts.now_us = self.env.wall_ms() * 1000;
+            if !completed.is_empty() {
+                self.reaped_at = self.env.now();
+            }
             self.foresee_single_gets(&completed);
             for completion in completed.drain(..) {
                 busy = true;
@@ -173,11 +183,13 @@ impl Worker {
         match message {
             Message::Request(request) => {
                 self.net.commands_from_mesh += request.commands().len() as u64;
-                let stats = core_stats(self.index, self.net, self.conns.len());
-                self.requests.begin(*request, &mut self.executor, &stats, &mut self.finished);
-                if self.requests.take_counts_anew() {
-                    self.net.begin_anew(&self.executor.shard.stats().counters);
-                }
+                self.requests.begin(
+                    *request,
+                    &mut self.executor,
+                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &mut self.finished,
+                );
+                self.count_anew();
                 self.deliver();
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
@@ -316,10 +328,26 @@ impl Worker {
                 self.run_conn(key);
             }
         }
-        let stats = core_stats(self.index, self.net, self.conns.len());
-        self.requests.retry(&mut self.executor, &stats, &mut self.finished);
+        self.requests.retry(
+            &mut self.executor,
+            &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+            &mut self.finished,
+        );
+        self.count_anew();
         self.deliver();
         true
+    }
+
+    /// Carries out what CONFIG RESETSTAT and LATENCY RESET have asked of this core.
+    fn count_anew(&mut self) {
+        match self.requests.take_anew() {
+            None => {}
+            Some(Anew::Latencies) => self.tallies.forget_latencies(),
+            Some(Anew::All) => {
+                self.net.begin_anew(&self.executor.shard.stats().counters);
+                self.tallies = Tallies::default();
+            }
+        }
     }
 
     fn rearm_starved(&mut self) {
@@ -410,11 +438,17 @@ impl Worker {
     }
 }
 
-/// Telemetry of this core at this moment.
-fn core_stats(index: usize, net: NetStats, connections: usize) -> impl Fn(&Executor) -> CoreStats {
-    move |executor| CoreStats {
+/// Telemetry of this core at this moment; with what it counts by command only if that is shown: up to a megabyte.
+fn core_stats(
+    index: usize,
+    net: NetStats,
+    connections: usize,
+    tallies: &Tallies,
+) -> impl Fn(&Executor, bool) -> CoreStats {
+    move |executor, shows_commands| CoreStats {
         index,
         net: NetStats { connections: connections as u64, ..net },
         shard: executor.shard.stats(),
+        tallies: shows_commands.then(|| tallies.clone()),
     }
 }

@@ -6,10 +6,11 @@ use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
 use super::Worker;
-use crate::command::{self, Flow, Place};
+use crate::command::{self, Flow, Place, Refusal};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::limits::{COMMANDS_PER_TURN, TURN_US};
 use crate::mesh::Message;
+use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
 use crate::resp::{Ahead, Parsed, look_ahead};
@@ -62,6 +63,7 @@ impl Worker {
         }
         let consumed = self.run_commands(key, bytes);
         if let Some(conn) = self.conns.get_mut(key) {
+            conn.arrivals.parsed(consumed);
             conn.push_input(&bytes[consumed..]);
         }
         self.after_commands(key);
@@ -77,6 +79,7 @@ impl Worker {
             let consumed = self.run_commands(key, &input[from..]);
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input = input;
+                conn.arrivals.parsed(consumed);
                 conn.consume(from + consumed);
             }
         }
@@ -87,12 +90,24 @@ impl Worker {
     /// Answers the bytes consumed.
     fn run_commands(&mut self, key: Key, input: &[u8]) -> usize {
         let Self {
-            conns, executor, outbox, slots, facts, net, index, env, ready, unadmitted, ..
+            conns,
+            executor,
+            outbox,
+            slots,
+            facts,
+            net,
+            tallies,
+            index,
+            env,
+            ready,
+            unadmitted,
+            ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
         let began = env.now();
         let mut consumed = 0;
         let mut foreseen = 0;
+        let mut reach = Reach::default();
         conn.needs_bytes = false;
         for count in 1..=COMMANDS_PER_TURN {
             let rest = &input[consumed..];
@@ -115,8 +130,9 @@ impl Worker {
                     let before = conn.replies.buffer().len();
                     error.write(conn.replies.buffer());
                     if conn.replies.buffer().len() > before {
+                        conn.replies
+                            .answering(None, conn.arrivals.reached(&mut reach, input.len()));
                         conn.replies.done(SeqNo(0));
-                        net.errors += 1;
                     }
                     conn.phase = Phase::Finishing;
                     return input.len();
@@ -136,10 +152,15 @@ impl Worker {
             net.commands += 1;
             let args = conn.parser.args(rest);
             let mut barrier = false;
-            match command::resolve(args) {
+            let resolved = command::resolve(args);
+            let kind = resolved.as_ref().ok().map(|spec| spec.id);
+            conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
+            match resolved {
                 Err(refusal) => {
+                    if let Refusal::Arity(spec) = refusal {
+                        tallies.rejected(spec.id);
+                    }
                     let flow = refusal.write(args, conn.replies.buffer());
-                    net.errors += 1;
                     if end_reply(conn, flow) {
                         return input.len();
                     }
@@ -155,7 +176,6 @@ impl Worker {
                     if let Err(error) = command::check(spec, args) {
                         error.write(conn.replies.buffer());
                         conn.replies.done(SeqNo(0));
-                        net.errors += 1;
                         consumed += bytes;
                         continue;
                     }

@@ -31,8 +31,9 @@ impl Worker {
                 conn.receiving = false;
                 let bytes: &[u8] = &buffer;
                 self.net.input_bytes += bytes.len() as u64;
-                conn.note_received(bytes.len(), self.env.now());
+                conn.note_received(bytes.len(), self.reaped_at);
                 if conn.phase == Phase::Open && !conn.hung_up {
+                    conn.note_arrival(bytes.len(), self.reaped_at);
                     self.input(key, bytes);
                 } else if conn.phase == Phase::Lingering {
                     if conn.discard(bytes.len()) {
@@ -153,6 +154,11 @@ impl Worker {
         let released = self.released;
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.replies.drain(&mut conn.out, released);
+        let mut now = None;
+        if conn.replies.has_left() {
+            let now = *now.insert(self.env.now());
+            self.net.errors += conn.replies.tell(now, &mut self.tallies);
+        }
         if !conn.gated && conn.replies.gate(released).is_some() {
             conn.gated = true;
             self.gated.push(key);
@@ -167,7 +173,7 @@ impl Worker {
             let out = std::mem::take(&mut conn.out);
             conn.sending = true;
             conn.sending_bytes = out.len();
-            conn.progress_at = self.env.now();
+            conn.progress_at = now.unwrap_or_else(|| self.env.now());
             self.ring.send(&conn.socket, out, 0, key.token());
         }
         conn.hold_output(|| self.env.now());

@@ -66,3 +66,41 @@ fn persistence_is_told_as_it_is() {
     assert_ne!(client.info("recovery_segments"), "0");
     assert_eq!(client.say("GET last"), Reply::bulk("1"));
 }
+
+/// Each reason for which a write waits has its own count, and the time in which one waited is counted.
+#[test]
+fn why_writes_wait_is_told() {
+    if is_stand_in() {
+        return;
+    }
+    let options =
+        Options { shards: Some(1), memtable: Some("1MB"), sync: Some("no"), ..Options::default() };
+    let server = Server::start(&options);
+    let mut client = server.client();
+    let number = |client: &mut crate::common::Client, name: &str| -> u64 {
+        client.info(name).parse().unwrap()
+    };
+    assert_eq!(number(&mut client, "write_stall_usec"), 0);
+    let value = "v".repeat(50_000);
+    // Faster than tables are written: some of them must wait.
+    for round in 0..500 {
+        let mut bytes = Vec::new();
+        for index in 0..40 {
+            let key = format!("k{round}:{index}");
+            bytes.extend(crate::common::encode(&["SET", &key, &value]));
+        }
+        client.send(&bytes).unwrap();
+        (0..40).for_each(|_| assert_eq!(client.reply().unwrap(), Reply::ok()));
+        if number(&mut client, "write_stalls") > 0 {
+            break;
+        }
+    }
+    let text = client.say("INFO lsm").text();
+    let field = |name: &str| -> u64 {
+        text.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
+    };
+    let reasons = ["commit", "memtable", "l0", "sync", "slowed", "erasing"];
+    let sum: u64 = reasons.iter().map(|reason| field(&format!("stalls_{reason}:"))).sum();
+    assert_eq!(field("write_stalls:"), sum, "{text}");
+    assert!(sum > 0 && field("write_stall_usec:") > 0, "{text}");
+}

@@ -37,7 +37,7 @@ fn load(port: u16, line: &str) -> Output {
 }
 
 /// It ends with code 0, and says so.
-fn succeeds(port: u16, line: &str) -> String {
+pub(crate) fn succeeds(port: u16, line: &str) -> String {
     let done = load(port, line);
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     let complaint = String::from_utf8_lossy(&done.stderr).into_owned();

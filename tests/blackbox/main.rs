@@ -18,6 +18,7 @@ mod flush;
 mod info;
 mod kill9;
 mod large;
+mod latency;
 mod linger;
 mod load;
 mod loading;

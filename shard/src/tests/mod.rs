@@ -13,6 +13,7 @@
 //! - `locations`: reads that go straight to where the key was found last.
 //! - `golden`: makes the data directory of this format that later releases must open.
 //! - `space`: no room on the disk, no descriptors; the window of `everysec`.
+//! - `stalls`: why and how long writes wait, as it is counted.
 
 pub(crate) mod allocations;
 mod basics;
@@ -27,6 +28,7 @@ mod metamorphic;
 mod model;
 mod policies;
 mod space;
+mod stalls;
 mod story;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! What INFO tells, gathered from all cores: numbers and words, no text.
 
+use crate::latency::Tallies;
+
 /// Everything INFO tells, gathered from all cores.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InfoFacts {
@@ -10,6 +12,8 @@ pub struct InfoFacts {
     pub stats: Stats,
     pub cpu: Cpu,
     pub keyspace: Keyspace,
+    /// By command; empty unless [`super::Sections::show_commands`].
+    pub commands: Tallies,
     pub lsm: Lsm,
     pub shards: Vec<Shard>,
 }
@@ -152,7 +156,9 @@ pub struct Lsm {
     pub compacted_bytes: u64,
     pub compactions: u64,
     pub compaction_pending_bytes: u64,
-    pub stalls: u64,
+    /// By reason: times that a write was told to wait for it.
+    pub stalls: Vec<(&'static str, u64)>,
+    /// In which at least one write waited.
     pub stall_us: u64,
     pub read_only_shards: u64,
     /// Shards that refuse new values for want of space.

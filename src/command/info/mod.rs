@@ -1,6 +1,7 @@
 //! The text of INFO. Field names are Redis' where tools read them (monitors drop what they do not know); `# LSM` and
 //! `# Shards` are ours. The facts are gathered elsewhere; here they only become text.
 
+mod commands;
 mod facts;
 
 use std::fmt::{Display, Write as _};
@@ -12,7 +13,7 @@ pub use facts::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sections(u16);
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 13] = [
     "server",
     "clients",
     "memory",
@@ -20,6 +21,8 @@ const NAMES: [&str; 11] = [
     "stats",
     "replication",
     "cpu",
+    "commandstats",
+    "latencystats",
     "cluster",
     "keyspace",
     "lsm",
@@ -30,24 +33,40 @@ impl Sections {
     /// All of them.
     pub const ALL: Self = Self((1 << NAMES.len()) - 1);
 
-    /// Those named, in any case; `all`, `everything`, `default` and no name at all mean all; unknown names none.
+    /// Those named, in any case: `all` and `everything` mean all, `default` and no name at all leave out those on single
+    /// commands, as in Redis; unknown names mean none.
     pub fn named<'a>(names: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut asked = None;
         for name in names {
             let bits: &mut u16 = asked.get_or_insert(0);
             let is = |word: &str| name.eq_ignore_ascii_case(word.as_bytes());
-            if is("all") || is("everything") || is("default") {
+            if is("all") || is("everything") {
                 *bits |= Self::ALL.0;
+            } else if is("default") {
+                *bits |= Self::default().0;
             } else if let Some(index) = NAMES.iter().position(|known| is(known)) {
                 *bits |= 1 << index;
             }
         }
-        asked.map_or(Self::ALL, Self)
+        asked.map_or(Self::default(), Self)
+    }
+
+    /// Whether one of them is on single commands.
+    pub fn show_commands(self) -> bool {
+        self.has("commandstats") || self.has("latencystats")
     }
 
     /// Whether the section called `name` is asked for.
     pub fn has(self, name: &str) -> bool {
         NAMES.iter().position(|known| *known == name).is_some_and(|index| self.0 >> index & 1 == 1)
+    }
+}
+
+impl Default for Sections {
+    fn default() -> Self {
+        let index = |name| NAMES.iter().position(|known| *known == name).unwrap_or_default();
+        let left_out = 1 << index("commandstats") | 1 << index("latencystats");
+        Self(Self::ALL.0 & !left_out)
     }
 }
 
@@ -64,6 +83,8 @@ pub fn render(facts: &InfoFacts, sections: Sections) -> String {
         text.field("used_cpu_sys", format_args!("{:.6}", facts.cpu.system_s));
         text.field("used_cpu_user", format_args!("{:.6}", facts.cpu.user_s));
     }
+    commands::commandstats(&mut text, &facts.commands);
+    commands::latencystats(&mut text, &facts.commands);
     if text.section("cluster", "Cluster") {
         text.field("cluster_enabled", 0);
     }
@@ -259,6 +280,7 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         "wal_operations_per_write",
         format_args!("{:.2}", ratio(lsm.wal_operations, lsm.wal_writes)),
     );
+    let write_stalls = lsm.stalls.iter().map(|(_, times)| times).sum();
     let counters = [
         ("memtable_bytes", lsm.memtable_bytes),
         ("cache_bytes", lsm.cache_bytes),
@@ -276,14 +298,16 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         ("compacted_bytes", lsm.compacted_bytes),
         ("compactions", lsm.compactions),
         ("compaction_pending_bytes", lsm.compaction_pending_bytes),
-        ("write_stalls", lsm.stalls),
+        ("write_stalls", write_stalls),
         ("write_stall_usec", lsm.stall_us),
+    ];
+    let more = [
         ("read_only_shards", lsm.read_only_shards),
         ("disk_full_shards", lsm.disk_full_shards),
         ("read_errors", lsm.read_errors),
         ("watchdog_interrupts", lsm.watchdog_interrupts),
     ];
-    for (name, value) in counters {
+    for (name, value) in counters.into_iter().chain(lsm.stalls.iter().copied()).chain(more) {
         text.field(name, value);
     }
 }
@@ -358,7 +382,8 @@ mod tests {
 
     #[test]
     fn sections_are_chosen_by_name_in_any_case() {
-        assert_eq!(names(&[]), Sections::ALL);
+        assert_eq!(names(&[]), Sections::default());
+        assert_eq!(names(&["Default"]), Sections::default());
         assert_eq!(names(&["ALL"]), Sections::ALL);
         assert_eq!(names(&["nosuch"]), Sections(0));
         let two = names(&["Replication", "nosuch", "CPU"]);
