@@ -20,6 +20,7 @@
 //! Killed anywhere in this, the next repair does it again.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -41,6 +42,7 @@ use crate::recovery::{check_unnamed, is_new};
 use crate::table::Table;
 use crate::table::block::Window;
 use crate::table::blocks::Blocks;
+use crate::table::found::describe;
 
 /// Begins the name of the file that says that a repair is under way.
 const INTENT: &str = "REPAIR-";
@@ -135,6 +137,41 @@ pub(super) struct Room<'a, E: Env> {
     pub unfinished: Option<u64>,
 }
 
+/// Whether a file that `loaded` names is absent while a table stands there that it does not name. That one may hold what the
+/// other did, by an edit that is gone: files are removed only once such an edit is durable.
+async fn names_replaced_files<E: Env>(
+    room: &Room<'_, E>,
+    loaded: &Loaded,
+    names: &[String],
+) -> Option<Error> {
+    let Room { env, dir, identity, .. } = *room;
+    let there = |path: &PathBuf| names.iter().any(|name| path.ends_with(name));
+    let named: BTreeSet<u64> =
+        loaded.state.version.tables().map(|(_, table)| table.meta.number).collect();
+    let tables = named.iter().map(|number| crate::table::path(dir, *number));
+    let segments = loaded.state.wal.iter().map(|segment| crate::wal::path(dir, segment.number));
+    let absent = tables.chain(segments).find(|path| !there(path))?;
+    for name in names {
+        let Some(FileName::Table(number)) = FileName::parse(name) else { continue };
+        if named.contains(&number) {
+            continue;
+        }
+        // An output of a merge that was never finished does not tell what it is.
+        if let Ok((whose, meta)) = describe(env, &dir.join(name)).await
+            && whose == identity
+            && meta.number == number
+        {
+            let manifest = crate::manifest::path(dir, loaded.number);
+            let what = format!(
+                "edits are missing: it names {}, which is absent, and not {name}, which may hold the same",
+                absent.display()
+            );
+            return Some(Error::corruption(&manifest, loaded.end, what));
+        }
+    }
+    None
+}
+
 /// The manifest to go by, and whether `CURRENT` names it: the one in use, else the newest that is whole. One that lacks
 /// edits is none.
 async fn believed<E: Env>(
@@ -145,7 +182,10 @@ async fn believed<E: Env>(
     let Room { env, dir, identity, .. } = *room;
     match Manifest::read(env, dir, identity).await {
         Ok(loaded) => match check_unnamed(env, dir, identity, &loaded, names).await {
-            Ok(()) => return Some((loaded, true)),
+            Ok(()) => match names_replaced_files(room, &loaded, names).await {
+                None => return Some((loaded, true)),
+                Some(error) => report.error(dir, &error),
+            },
             Err(error) => report.error(dir, &error),
         },
         Err(error) => report.error(dir, &error),
@@ -161,6 +201,7 @@ async fn believed<E: Env>(
     for number in numbers.into_iter().rev() {
         if let Ok(loaded) = Manifest::read_number(env, dir, identity, number).await
             && check_unnamed(env, dir, identity, &loaded, names).await.is_ok()
+            && names_replaced_files(room, &loaded, names).await.is_none()
         {
             return Some((loaded, false));
         }
