@@ -185,7 +185,10 @@ impl Shared {
             disk_full_shards: cores.iter().filter(|core| core.shard.disk_full).count() as u64,
             watchdog_interrupts: watch
                 .map_or(0, |watch| watch.interrupts.load(std::sync::atomic::Ordering::Relaxed)),
-            ..info::Lsm::default()
+            compaction_pending_bytes: sum.compaction_pending_bytes,
+            compactions_running: cores.iter().filter(|core| core.shard.compaction_running).count()
+                as u64,
+            read_errors: counters.read_errors,
         }
     }
 }

@@ -157,8 +157,9 @@ class Server:
             if time.monotonic() - began > SETTLED_WITHIN_S:
                 raise CannotMeasure("still merging after %d s" % SETTLED_WITHIN_S)
             time.sleep(1)
-            now = tuple(self.info(field) for field in ("compactions", "flushed_bytes", "unflushed_bytes", "compaction_pending_bytes"))
-            quiet = quiet + 1 if now == last and now[-1] == "0" else 0
+            fields = ("compactions", "flushed_bytes", "unflushed_bytes", "compactions_running", "compaction_pending_bytes")
+            now = tuple(self.info(field) for field in fields)
+            quiet = quiet + 1 if now == last and now[-2:] == ("0", "0") else 0
             last = now
 
 

@@ -238,7 +238,9 @@ impl<E: Env> PointRead<E> {
                     None => return Ok(None),
                 },
             };
-            let block = self.shard.cache().load(&table.handle, handle).await?;
+            let block = self.shard.cache().load(&table.handle, handle).await.inspect_err(|_| {
+                add(&self.shard.counters().read_errors, 1);
+            })?;
             if let Some(entry) = block.get(&self.key) {
                 if entry.kind == Kind::Delete {
                     return Ok(None);

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use crate::backlog::Pressure;
 use crate::cache::BlockCache;
 use crate::commit::{Gather, Log, LogSync, Spare};
+use crate::compaction;
 use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::event::{Event, Turnstile};
@@ -308,6 +309,11 @@ impl<E: Env> Shard<E> {
             read_only: inner.failure.borrow().clone(),
             disk_full: inner.space.is_full(),
             compaction_running: inner.background.running.get(),
+            compaction_pending_bytes: compaction::pending_bytes(
+                inner.options.style,
+                &view.version,
+                &inner.options.thresholds,
+            ),
             last_flush_ms: inner.background.last_flush_ms.get(),
             flush_failing: inner.background.flush_failing.get(),
             counters: CounterValues {

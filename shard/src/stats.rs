@@ -50,6 +50,8 @@ counters! {
     filter_useful,
     /// Tables that a filter let through in vain.
     filter_false,
+    /// Point reads that ended with an error of the disk, or of what it held.
+    read_errors,
     /// WAL frames written, one per group commit.
     wal_frames,
     /// Operations in those frames.
@@ -149,6 +151,8 @@ pub struct ShardStats {
     pub flush_failing: bool,
     /// At least one compaction runs.
     pub compaction_running: bool,
+    /// Table bytes that a compaction is due for.
+    pub compaction_pending_bytes: u64,
     /// Counted since the shard was opened.
     pub counters: CounterValues,
 }
@@ -182,6 +186,7 @@ impl ShardStats {
         self.last_flush_ms = self.last_flush_ms.max(other.last_flush_ms);
         self.flush_failing |= other.flush_failing;
         self.compaction_running |= other.compaction_running;
+        self.compaction_pending_bytes += other.compaction_pending_bytes;
         if self.read_only.is_none() {
             self.read_only.clone_from(&other.read_only);
         }

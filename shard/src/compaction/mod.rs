@@ -93,6 +93,25 @@ pub(crate) fn pick<H>(
     }
 }
 
+/// Bytes of tables that a compaction is due for: of levels what is above their targets, of L0 all once it has enough tables.
+pub(crate) fn pending_bytes<H>(
+    style: CompactionStyle,
+    version: &Version<H>,
+    thresholds: &CompactionThresholds,
+) -> u64 {
+    let due = |enough: usize| {
+        if version.levels[0].len() >= enough.max(1) { version.level_bytes(0) } else { 0 }
+    };
+    match style {
+        CompactionStyle::SizeTiered => due(thresholds.tier_width),
+        CompactionStyle::Leveled => {
+            let targets = leveled::targets(version, thresholds);
+            let over = |level: usize| version.level_bytes(level).saturating_sub(targets[level]);
+            due(thresholds.l0_compact_tables) + (1..LEVELS - 1).map(over).sum::<u64>()
+        }
+    }
+}
+
 fn is_tombstone_rich(meta: &TableMeta) -> bool {
     meta.tombstones > 0 && meta.tombstones.saturating_mul(TOMBSTONE_RICH) >= meta.entries
 }

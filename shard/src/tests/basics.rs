@@ -70,6 +70,7 @@ fn flush_and_compaction_keep_what_was_written() {
         assert!(stats.counters.flushes > 10, "{stats:?}");
         assert!(stats.counters.compactions > 3, "{stats:?}");
         assert_eq!(stats.memtable_entries, 0);
+        assert!(stats.compaction_pending_bytes > 0, "{stats:?}");
         for number in 0..200 {
             let value = shard.get(&key(number)).await.unwrap().unwrap();
             assert_eq!(value, format!("value {number} of round 5").into_bytes());
@@ -80,6 +81,7 @@ fn flush_and_compaction_keep_what_was_written() {
         env.sleep(Duration::from_secs(5)).await;
         let names = env.list(shard.dir()).await.unwrap();
         let stats = shard.stats();
+        assert_eq!((stats.compaction_pending_bytes, stats.compaction_running), (0, false));
         let count =
             |ending: &str| names.iter().filter(|name| name.ends_with(ending)).count() as u64;
         assert_eq!(count(".sst"), stats.tables(), "{names:?}");

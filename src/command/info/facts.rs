@@ -156,6 +156,8 @@ pub struct Lsm {
     pub compacted_bytes: u64,
     pub compactions: u64,
     pub compaction_pending_bytes: u64,
+    /// Shards in which one runs.
+    pub compactions_running: u64,
     /// By reason: times that a write was told to wait for it.
     pub stalls: Vec<(&'static str, u64)>,
     /// In which at least one write waited.

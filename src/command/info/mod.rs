@@ -298,6 +298,7 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         ("compacted_bytes", lsm.compacted_bytes),
         ("compactions", lsm.compactions),
         ("compaction_pending_bytes", lsm.compaction_pending_bytes),
+        ("compactions_running", lsm.compactions_running),
         ("write_stalls", write_stalls),
         ("write_stall_usec", lsm.stall_us),
     ];
