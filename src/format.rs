@@ -369,6 +369,7 @@ fn take(path: &Path, name: &Path, file: &File) -> Result<(), ServerError> {
         if began.elapsed() >= LOCK_WAIT_MAX {
             break;
         }
+        #[expect(clippy::disallowed_methods, reason = "before any core is started")]
         thread::sleep(LOCK_LOOK);
     }
     // Only to tell whom to look for: the holder may just be writing it.

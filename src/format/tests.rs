@@ -108,6 +108,7 @@ fn a_lock_that_is_about_to_go_is_waited_for() {
         }
     });
     wait.recv().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "the other thread is to find it locked")]
     thread::sleep(LOCK_LOOK * 3);
     drop(first);
     second.join().unwrap().unwrap();

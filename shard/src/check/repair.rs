@@ -146,14 +146,14 @@ async fn names_replaced_files<E: Env>(
 ) -> Option<Error> {
     let Room { env, dir, identity, .. } = *room;
     let there = |path: &PathBuf| names.iter().any(|name| path.ends_with(name));
-    let named: BTreeSet<u64> =
+    let in_use: BTreeSet<u64> =
         loaded.state.version.tables().map(|(_, table)| table.meta.number).collect();
-    let tables = named.iter().map(|number| crate::table::path(dir, *number));
+    let tables = in_use.iter().map(|number| crate::table::path(dir, *number));
     let segments = loaded.state.wal.iter().map(|segment| crate::wal::path(dir, segment.number));
     let absent = tables.chain(segments).find(|path| !there(path))?;
     for name in names {
         let Some(FileName::Table(number)) = FileName::parse(name) else { continue };
-        if named.contains(&number) {
+        if in_use.contains(&number) {
             continue;
         }
         // An output of a merge that was never finished does not tell what it is.
