@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_macros, reason = "figures for whoever runs the test by hand")]
 #![expect(clippy::cast_possible_truncation, reason = "patterns are cut to bytes")]
 
+mod allocation;
+
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,9 +18,7 @@ use super::file::GlommioFile;
 use super::{Driver, GlommioEnv};
 use crate::env::ring::write_eventfd;
 use crate::env::ring::{Bell, Ring, RingOptions};
-use crate::env::{
-    Env, File, IoBuf, Lane, Open, Queue, Sync, read_exact_at, try_allocate, write_all_at,
-};
+use crate::env::{Env, File, IoBuf, Lane, Open, Queue, Sync, read_exact_at, write_all_at};
 use crate::limits::{ALIGN, IO_BYTES_MAX};
 
 /// Runs a test on an executor of its own, with the driver of its core.
@@ -96,40 +96,6 @@ fn files_round_trip_through_both_lanes() {
                 )
                 .await;
             }
-        };
-        driver.run(work).await.unwrap();
-    });
-}
-
-#[test]
-fn space_that_is_taken_reads_as_zeros_and_keeps_what_was_written() {
-    let dir = directory();
-    let root = dir.path().to_owned();
-    on_core(|env, mut driver| async move {
-        let work = async {
-            let path = root.join("a");
-            let file = env.open(&path, Open::CreateNew, Lane::Cold).await.unwrap();
-            let (written, _) = write_all_at(&file, pattern(ALIGN, 1), 0).await;
-            written.unwrap();
-            assert!(try_allocate(&file, 5 * ALIGN as u64).await.unwrap());
-            file.sync().await.unwrap();
-            file.close().await.unwrap();
-            let file = env.open(&path, Open::Write(Sync::PageCache), Lane::Hot).await.unwrap();
-            let (written, _) = write_all_at(&file, pattern(ALIGN, 2), 2 * ALIGN as u64).await;
-            written.unwrap();
-            file.sync().await.unwrap();
-            assert_eq!(file.len().await.unwrap(), 5 * ALIGN as u64);
-            let read = read_exact_at(&file, 0, 5 * ALIGN).await.unwrap();
-            let mut expected = vec![0; 5 * ALIGN];
-            expected[..ALIGN].copy_from_slice(&pattern(ALIGN, 1));
-            expected[2 * ALIGN..3 * ALIGN].copy_from_slice(&pattern(ALIGN, 2));
-            assert_eq!(read.as_slice(), expected.as_slice());
-            file.close().await.unwrap();
-            // No more than a disk has.
-            let file = env.open(&root.join("b"), Open::CreateNew, Lane::Cold).await.unwrap();
-            let error = try_allocate(&file, 1 << 60).await.unwrap_err();
-            assert!(error.raw_os_error().is_some(), "{error}");
-            file.close().await.unwrap();
         };
         driver.run(work).await.unwrap();
     });
