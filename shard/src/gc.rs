@@ -8,18 +8,11 @@
 
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::env::Env;
-use crate::limits::BACKGROUND_SLICE_US;
 use crate::shard::Shard;
 use crate::stats::add;
-use crate::table::Table;
-
-/// Cached blocks let go of between two looks at the clock.
-const BLOCKS_PER_LOOK: usize = 64;
-
-const SLICE: Duration = Duration::from_micros(BACKGROUND_SLICE_US);
+use crate::table::{Pace, Table};
 
 /// What waits for its deletion.
 #[derive(Debug)]
@@ -91,17 +84,12 @@ impl<E: Env> Shard<E> {
 
     /// Gives the memory of its cached blocks back now: by age alone they would go last, and what is in use before them.
     async fn forget_blocks(&self, table: &Table<E>) {
-        let inner = &self.inner;
-        let mut slice_start = inner.env.now();
+        let mut pace = Pace::start(self.env());
         for index in 0..table.blocks() {
             if let Some(handle) = table.block(index) {
-                inner.cache.drop_block(table.number(), handle.offset());
+                self.cache().drop_block(table.number(), handle.offset());
             }
-            let is_look = index % BLOCKS_PER_LOOK == BLOCKS_PER_LOOK - 1;
-            if is_look && inner.env.now().saturating_sub(slice_start) > SLICE {
-                inner.env.pause().await;
-                slice_start = inner.env.now();
-            }
+            pace.pause().await;
         }
     }
 }

@@ -56,6 +56,18 @@ pub fn hash(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
 }
 
+/// Mixes a hash that all may know with a secret seed: who knows only the hash cannot choose keys that meet in a table.
+#[inline]
+pub(crate) fn spread(hash: u64, seed: u64) -> u64 {
+    /// An odd number without pattern: the golden ratio's bits.
+    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let product = u128::from(hash ^ seed) * u128::from(ODD);
+    #[expect(clippy::cast_possible_truncation, reason = "folds 128 bits to 64")]
+    {
+        (product >> 64) as u64 ^ product as u64
+    }
+}
+
 /// Where a file belongs. Part of every header and of every checksum's seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Identity {

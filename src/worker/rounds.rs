@@ -30,8 +30,7 @@ impl Worker {
         for completion in completed {
             if let SocketEvent::Received(buffer) = &completion.event
                 && let Some((Ahead::Get(key), [])) = look_ahead(buffer)
-                && (self.slots.shards() == 1
-                    || usize::from(self.slots.shard_of_key(key)) == self.index)
+                && usize::from(self.slots.shard_of_key(key)) == self.index
             {
                 gets.push(key);
                 if gets.count == FORESEEN_MAX {
@@ -113,9 +112,7 @@ impl Worker {
             let rest = &input[consumed..];
             if consumed >= foreseen && !conn.parser.in_request() {
                 let seen = Seen::new(rest);
-                let is_ours = |key: &&[u8]| {
-                    slots.shards() == 1 || usize::from(slots.shard_of_key(key)) == *index
-                };
+                let is_ours = |key: &&[u8]| usize::from(slots.shard_of_key(key)) == *index;
                 if seen.gets.count > 1 {
                     executor.shard.foresee(seen.gets.keys().filter(is_ours));
                 }

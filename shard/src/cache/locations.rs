@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Key;
+use crate::key;
 use crate::prefetch::prefetch;
 use crate::table::block::Block;
 
@@ -31,9 +32,6 @@ const GROWTH: usize = 4;
 
 /// Keys per bucket that the buckets are made for.
 const KEYS_PER_BUCKET: usize = 3;
-
-/// An odd number without pattern: the golden ratio's bits.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const _: () = assert!(size_of::<Bucket>() == 64 && align_of::<Bucket>() == 64);
 
@@ -108,13 +106,9 @@ impl Locations {
     /// The number of the bucket among `count` (a power of two), and the tag in it.
     #[inline]
     fn split(&self, hash: u64, count: usize) -> (usize, u32) {
-        let product = u128::from(hash ^ self.seed) * u128::from(SPREAD);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "folds 128 bits, and takes two parts of them"
-        )]
+        let mixed = key::spread(hash, self.seed);
+        #[expect(clippy::cast_possible_truncation, reason = "takes two parts of 64 bits")]
         {
-            let mixed = (product >> 64) as u64 ^ product as u64;
             (mixed as usize & (count - 1), (mixed >> 32) as u32)
         }
     }
@@ -314,7 +308,7 @@ mod tests {
             let locations = Locations::new(bytes, 7);
             locations.expect_keys(keys);
             for hash in 0..200_000_u64 {
-                let hash = hash.wrapping_mul(SPREAD);
+                let hash = key::spread(hash, 1);
                 locations.note(hash, spot(1), 0, ALIVE);
                 assert_eq!(locations.find(hash).is_some(), bytes >= 64, "{bytes}");
             }
@@ -328,11 +322,10 @@ mod tests {
         let locations = Locations::new(1 << 30, 7);
         locations.expect_keys(300_000);
         for hash in 0..300_000_u64 {
-            locations.note(hash.wrapping_mul(SPREAD), spot(1), 0, ALIVE);
+            locations.note(key::spread(hash, 1), spot(1), 0, ALIVE);
         }
         assert_eq!(locations.bytes(), 64 << 17);
-        let known =
-            (0..300_000_u64).filter(|hash| locations.find(hash.wrapping_mul(SPREAD)).is_some());
+        let known = (0..300_000_u64).filter(|hash| locations.find(key::spread(*hash, 1)).is_some());
         assert!(known.count() > 280_000);
     }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashTable;
 
 use super::raw::EntryRef;
+use crate::key;
 
 /// Parts of the index, by hash: a table grows in one go, and so a 256th of the index does. At 280k
 /// keys (64 MiB) a step moves a thousand slots, some 20-40 us.
@@ -20,9 +21,6 @@ const COLLISIONS_MAX: usize = 8;
 
 /// Estimate of one key's share of the ordered map, in bytes: 24 per slot, nodes two thirds full.
 const COLLIDED_BYTES: usize = 40;
-
-/// An odd number without pattern: the golden ratio's bits.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const _: () = assert!(PARTS.is_power_of_two());
 
@@ -69,11 +67,7 @@ impl<'a> Index<'a> {
     /// sequence.
     #[inline]
     fn spread(&self, hash: u64) -> u64 {
-        let product = u128::from(hash ^ self.seed) * u128::from(SPREAD);
-        #[expect(clippy::cast_possible_truncation, reason = "folds 128 bits to 64")]
-        {
-            (product >> 64) as u64 ^ product as u64
-        }
+        key::spread(hash, self.seed)
     }
 
     /// A table uses the lowest and the highest bits of a hash; these are others.

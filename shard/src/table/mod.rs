@@ -45,6 +45,7 @@ pub use block::{Block, BlockValue};
 pub use builder::TableBuilder;
 pub use cursor::TableCursor;
 pub use index::BlockHandle;
+pub(crate) use reader::Pace;
 pub use reader::Table;
 
 use std::path::{Path, PathBuf};

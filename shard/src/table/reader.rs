@@ -226,17 +226,17 @@ pub(super) async fn read<F: File>(file: &F, path: &Path, from: u64, len: usize) 
 }
 
 /// Pauses when a slice of background work is used up.
-struct Pace<'a, E: Env> {
+pub(crate) struct Pace<'a, E: Env> {
     env: &'a E,
     start: Duration,
 }
 
 impl<'a, E: Env> Pace<'a, E> {
-    fn start(env: &'a E) -> Self {
+    pub(crate) fn start(env: &'a E) -> Self {
         Self { env, start: env.now() }
     }
 
-    async fn pause(&mut self) {
+    pub(crate) async fn pause(&mut self) {
         if self.env.now().saturating_sub(self.start) > Duration::from_micros(BACKGROUND_SLICE_US) {
             self.env.pause().await;
             self.start = self.env.now();
