@@ -99,8 +99,8 @@ impl Dispatcher<'_> {
         mut conn: ConnParts<'_>,
     ) -> Dispatched {
         match spec.place {
-            Place::Local | Place::Container => {
-                unreachable!("{} is answered by the session", spec.name)
+            Place::Local | Place::Core | Place::Container => {
+                unreachable!("{} needs no shard", spec.name)
             }
             Place::Keys if spec.keys.last == 1 => {
                 let core = usize::from(self.slots.shard_of_key(args.arg(1)));

@@ -76,7 +76,7 @@ pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Significant digits of a latency: what is shown is above what was measured by a 128th at most, or by [`LATENCY_NS_MIN`].
 pub const LATENCY_DIGITS: u8 = 2;
 /// What one core's histograms may take, in bytes: 21 KiB for each command that was ever answered.
-pub const LATENCY_BYTES_MAX: usize = 1 << 20;
+pub const LATENCY_BYTES_MAX: usize = 4 << 20;
 /// Arrivals that a connection tells apart among the bytes that wait to be parsed; later ones count from the last of these.
 pub const ARRIVALS_MAX: usize = 32;
 /// Places that a connection keeps for the kinds of commands whose replies have not left; beyond it they are given back.

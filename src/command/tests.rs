@@ -235,7 +235,7 @@ fn lookup_knows_each_name_in_any_case_and_nothing_else() {
 #[test]
 fn the_table_is_consistent() {
     let mut ids = std::collections::HashSet::new();
-    for spec in table::all().iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands)) {
+    for spec in table::all_with_subcommands() {
         assert!(ids.insert(spec.id), "{} twice", spec.name);
         assert!(!spec.summary.is_empty() && !spec.summary.ends_with('.'), "{}", spec.name);
         assert_eq!(spec.place == Place::Keys, spec.keys != table::Keys::NONE, "{}", spec.name);

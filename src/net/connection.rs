@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::Session;
+use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
@@ -22,7 +22,7 @@ use crate::limits::{
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
 use crate::reply::Replies;
-use crate::resp::{Parser, ParserLimits};
+use crate::resp::{OwnedArgs, Parser, ParserLimits};
 
 /// What a connection is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,8 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     pub(crate) replies: Replies,
     pub(crate) gathers: Gathers,
+    /// A command that this core itself carries out, once it is through with the round (`worker::core_commands`).
+    pub(crate) for_core: Option<(&'static Spec, OwnedArgs)>,
     /// Commands that another core sent back: shard, and what is to be asked again.
     pub(crate) rests: Vec<(usize, Box<Request>)>,
     pub(crate) out: Vec<u8>,
@@ -108,6 +110,7 @@ impl Connection {
             session,
             replies: Replies::default(),
             gathers: Gathers::default(),
+            for_core: None,
             rests: Vec::new(),
             out: Vec::new(),
             ledger,

@@ -64,3 +64,41 @@ impl<'a> Args<'a> {
         slice.unwrap_or_default()
     }
 }
+
+/// Arguments that are kept when their bytes go: the same shape, owned. Memory: the arguments and eight bytes for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnedArgs {
+    data: Vec<u8>,
+    ranges: Vec<ArgRange>,
+}
+
+impl From<Args<'_>> for OwnedArgs {
+    fn from(args: Args<'_>) -> Self {
+        args.iter().collect()
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for OwnedArgs {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(words: I) -> Self {
+        let mut owned = Self::default();
+        let offset =
+            |len| u32::try_from(len).expect("the input limits forbid 4 GiB in one command");
+        for word in words {
+            let start = offset(owned.data.len());
+            owned.data.extend_from_slice(word);
+            owned.ranges.push((start, offset(owned.data.len())));
+        }
+        owned
+    }
+}
+
+impl OwnedArgs {
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.data, &self.ranges)
+    }
+
+    /// Bytes of all arguments.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
+    }
+}

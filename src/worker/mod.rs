@@ -9,6 +9,7 @@
 //!
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
+mod core_commands;
 mod rounds;
 mod sockets;
 

@@ -13,7 +13,7 @@ use crate::mesh::Message;
 use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
-use crate::resp::{Ahead, Parsed, look_ahead};
+use crate::resp::{Ahead, OwnedArgs, Parsed, look_ahead};
 use crate::slab::Key;
 
 /// Commands between two looks at the clock.
@@ -176,6 +176,10 @@ impl Worker {
                         consumed += bytes;
                         continue;
                     }
+                    if spec.place == Place::Core {
+                        conn.for_core = Some((spec, OwnedArgs::from(args)));
+                        return consumed + bytes;
+                    }
                     let mut dispatcher = Dispatcher { index: *index, slots, executor, outbox };
                     let parts = ConnParts {
                         protocol: conn.session.protocol,
@@ -235,6 +239,7 @@ impl Worker {
         if let Some(request) = own {
             self.received(Message::Request(request));
         }
+        self.run_for_core(key);
         self.flush(key);
     }
 
