@@ -41,6 +41,7 @@ pub mod start;
 pub mod telemetry;
 pub mod tools;
 
+mod across;
 mod asked;
 mod dispatch;
 mod execute;
@@ -50,6 +51,7 @@ mod ledger;
 mod loading;
 mod mesh;
 mod net;
+mod pubsub;
 mod reply;
 mod requests;
 mod slab;

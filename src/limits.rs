@@ -91,6 +91,24 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest glob pattern, in bytes. Matching costs at most pattern x text steps.
 pub const GLOB_BYTES_MAX: usize = 1 << 10;
 
+/// Channels and patterns that one connection may listen to, and the bytes of their names with what each costs.
+pub const SUBSCRIPTIONS_MAX: usize = 64 << 10;
+pub const SUBSCRIPTION_BYTES_MAX: usize = 16 << 20;
+/// Longest name of a channel, in bytes: that of a key, as changes of keys are published under it.
+pub const CHANNEL_BYTES_MAX: usize = shard::limits::KEY_BYTES_MAX;
+/// What waits for a subscriber or a monitor that does not read, in bytes, at which it is closed (Redis' figures) ..
+pub const PUSH_BYTES_MAX: usize = 32 << 20;
+/// .. and at which it is closed once that has been so for [`PUSH_TIME_MAX`].
+pub const PUSH_BYTES_FOR_A_WHILE: usize = 8 << 20;
+pub const PUSH_TIME_MAX: Duration = Duration::from_secs(60);
+/// Subscribers that are sent something in one pass; the others follow in the next.
+pub const PUSHED_PER_PASS: usize = 256;
+
+/// Messages of one connection that other cores have not confirmed: then its next command waits.
+pub const PUBLISHES_MAX: u32 = 256;
+/// Changes of keys that wait for the queue to another core; later ones are not told there, and counted.
+pub const EVENTS_BACKLOG_MAX: usize = 64 << 10;
+
 /// Most shards of one data directory.
 pub const SHARDS_MAX: u32 = 256;
 /// Largest format file of a data directory that is read, in bytes.

@@ -11,6 +11,9 @@
 //! - `staged` holds exactly the bytes of the Ready segments, in order.
 //! - A hole is filled once.
 //! - `asked` has an entry for each reply in `segments`, in order, and for those that have left and are not told yet.
+//! - A push (a message to a subscriber) is no reply: it stands between replies, never within one, and `asked` knows nothing of it.
+//!   Its bytes are shared by all who get it, and copied only when they are about to be sent.
+//! - A muted reply (CLIENT REPLY) is one without bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -35,9 +38,13 @@ pub(crate) trait Sink {
 
 #[derive(Debug)]
 enum Segment {
-    Ready { bytes: usize, replies: u32, gate: SeqNo },
-    Hole { id: u32, filled: Option<(Bytes, SeqNo)> },
+    Ready { bytes: usize, replies: u32, gate: SeqNo, muted: bool },
+    Hole { id: u32, filled: Option<(Bytes, SeqNo)>, muted: bool },
+    Push(Bytes),
 }
+
+/// Bytes up to which pushes are gathered for one send; one push more than that.
+const PUSHES_PER_SEND_BYTES: usize = 64 << 10;
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -54,6 +61,8 @@ pub(crate) struct Replies {
     open_holes: u32,
     /// What the replies answer.
     asked: Asked,
+    /// Replies from here on are not sent.
+    muted: bool,
 }
 
 impl Segment {
@@ -61,6 +70,7 @@ impl Segment {
         match self {
             Self::Ready { replies, .. } => *replies as usize,
             Self::Hole { .. } => 1,
+            Self::Push(_) => 0,
         }
     }
 }
@@ -79,13 +89,19 @@ impl Sink for Replies {
         let added = self.staged.len() - self.staged_bytes;
         assert!(added > 0, "a reply has bytes");
         self.asked.added(is_error(&self.staged[self.staged_bytes..]));
+        let muted = self.muted;
+        if muted {
+            self.staged.truncate(self.staged_bytes);
+        }
+        let added = self.staged.len() - self.staged_bytes;
         self.staged_bytes = self.staged.len();
-        if let Some(Segment::Ready { bytes, replies, gate: first }) = self.segments.back_mut() {
-            *bytes += added;
-            *replies += 1;
-            *first = (*first).max(gate);
-        } else {
-            self.segments.push_back(Segment::Ready { bytes: added, replies: 1, gate });
+        match self.segments.back_mut() {
+            Some(Segment::Ready { bytes, replies, gate: first, muted: same }) if *same == muted => {
+                *bytes += added;
+                *replies += 1;
+                *first = (*first).max(gate);
+            }
+            _ => self.segments.push_back(Segment::Ready { bytes: added, replies: 1, gate, muted }),
         }
     }
 
@@ -94,7 +110,7 @@ impl Sink for Replies {
         let id = self.next_hole;
         self.next_hole = self.next_hole.wrapping_add(1);
         self.open_holes += 1;
-        self.segments.push_back(Segment::Hole { id, filled: None });
+        self.segments.push_back(Segment::Hole { id, filled: None, muted: self.muted });
         self.asked.added(false);
         id
     }
@@ -122,6 +138,37 @@ impl Replies {
         self.open_holes > 0
     }
 
+    /// Holes that are open.
+    pub(crate) fn open_holes(&self) -> u32 {
+        self.open_holes
+    }
+
+    /// Whether nothing here waits for the log.
+    pub(crate) fn is_released(&self, released: SeqNo) -> bool {
+        self.segments.iter().all(|segment| match segment {
+            Segment::Ready { gate, .. } | Segment::Hole { filled: Some((_, gate)), .. } => {
+                *gate <= released
+            }
+            Segment::Hole { filled: None, .. } | Segment::Push(_) => true,
+        })
+    }
+
+    /// Whether replies to the commands that follow are sent.
+    pub(crate) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
+    }
+
+    pub(crate) fn is_muted(&self) -> bool {
+        self.muted
+    }
+
+    /// Puts bytes that answer nothing behind all that is here. No reply is being written.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        assert_eq!(self.staged.len(), self.staged_bytes, "a push never stands within a reply");
+        self.filled_bytes += bytes.len();
+        self.segments.push_back(Segment::Push(bytes));
+    }
+
     /// Bytes that wait here.
     pub(crate) fn held_bytes(&self) -> usize {
         self.staged_bytes + self.filled_bytes
@@ -135,7 +182,7 @@ impl Replies {
     /// The first hole that is still open: all that comes after it waits for it.
     pub(crate) fn first_open_hole(&self) -> Option<u32> {
         self.segments.iter().find_map(|segment| match segment {
-            Segment::Hole { id, filled: None } => Some(*id),
+            Segment::Hole { id, filled: None, .. } => Some(*id),
             _ => None,
         })
     }
@@ -155,10 +202,11 @@ impl Replies {
         if is_error(&bytes) {
             self.asked.failed(self.segments.range(..place).map(Segment::replies).sum());
         }
-        let Segment::Hole { filled, .. } = &mut self.segments[place] else {
+        let Segment::Hole { filled, muted, .. } = &mut self.segments[place] else {
             unreachable!("it was found as a hole")
         };
         assert!(filled.is_none(), "hole {id} is filled once");
+        let bytes = if *muted { Bytes::new() } else { bytes };
         self.filled_bytes += bytes.len();
         *filled = Some((bytes, gate));
         self.open_holes -= 1;
@@ -179,8 +227,9 @@ impl Replies {
         }
     }
 
-    /// Moves everything that may leave to `out`, in order.
-    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, released: SeqNo) {
+    /// Moves everything that may leave to `out`, in order. `with_pushes`: `out` is about to be sent; else they stay, shared,
+    /// and so does what is behind them.
+    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, released: SeqNo, with_pushes: bool) {
         let mut taken = 0;
         while let Some(front) = self.segments.front_mut() {
             match front {
@@ -204,6 +253,14 @@ impl Replies {
                     self.asked.left(1);
                     self.segments.pop_front();
                 }
+                Segment::Push(bytes)
+                    if with_pushes
+                        && (out.is_empty() || out.len() + bytes.len() <= PUSHES_PER_SEND_BYTES) =>
+                {
+                    out.extend_from_slice(bytes);
+                    self.filled_bytes -= bytes.len();
+                    self.segments.pop_front();
+                }
                 _ => break,
             }
         }
@@ -219,19 +276,21 @@ impl Replies {
         let (mut from, mut before) = (0, 0);
         for segment in &mut self.segments {
             let behind = before + segment.replies();
-            if let Segment::Hole { filled: Some((bytes, gate)), .. } = segment
+            if let Segment::Hole { filled: Some((bytes, gate)), muted, .. } = segment
                 && *gate > released
             {
                 self.asked.failed(before);
                 let mut text = Vec::new();
-                writer::error(&mut text, error);
+                if !*muted {
+                    writer::error(&mut text, error);
+                }
                 self.filled_bytes = self.filled_bytes - bytes.len() + text.len();
                 (*bytes, *gate) = (text.into(), SeqNo(0));
             }
-            if let Segment::Ready { bytes, replies, gate } = segment {
+            if let Segment::Ready { bytes, replies, gate, muted } = segment {
                 let rebuilt_before = rebuilt.len();
                 if *gate > released {
-                    for _ in 0..*replies {
+                    for _ in 0..if *muted { 0 } else { *replies } {
                         writer::error(&mut rebuilt, error);
                     }
                     (before..behind).for_each(|reply| self.asked.failed(reply));
@@ -261,7 +320,7 @@ mod tests {
 
     fn drained(replies: &mut Replies, released: u64) -> String {
         let mut out = Vec::new();
-        replies.drain(&mut out, SeqNo(released));
+        replies.drain(&mut out, SeqNo(released), true);
         String::from_utf8(out).unwrap()
     }
 
@@ -353,5 +412,52 @@ mod tests {
         assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 3);
         assert_eq!(told(&tallies), [(4, 1), (2, 1), (2, 2)]);
         assert!(replies.is_empty() && !replies.has_left());
+    }
+
+    #[test]
+    fn a_push_stands_between_replies_and_waits_for_its_turn() {
+        let mut replies = Replies::default();
+        push(&mut replies, "a", 0);
+        let hole = replies.hole(0);
+        replies.push(Bytes::from_static(b"<1>"));
+        push(&mut replies, "c", 0);
+        replies.push(Bytes::from_static(b"<2>"));
+        assert_eq!(drained(&mut replies, 0), "a");
+        replies.fill(hole, Bytes::from_static(b"b"), SeqNo(0));
+        let mut out = Vec::new();
+        replies.drain(&mut out, SeqNo(0), false);
+        assert_eq!(out, b"b", "shared until it is sent");
+        assert_eq!(replies.held_bytes(), 7);
+        assert_eq!(drained(&mut replies, 0), "<1>c<2>");
+        assert!(replies.is_empty() && replies.held_bytes() == 0);
+        let mut tallies = Tallies::default();
+        assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 0);
+        // Of many only what one send should take.
+        for _ in 0..3 {
+            replies.push(Bytes::from(vec![b'x'; PUSHES_PER_SEND_BYTES / 2]));
+        }
+        assert_eq!(drained(&mut replies, 0).len(), PUSHES_PER_SEND_BYTES);
+        assert_eq!(drained(&mut replies, 0).len(), PUSHES_PER_SEND_BYTES / 2);
+    }
+
+    #[test]
+    fn a_muted_reply_leaves_without_bytes_and_is_counted() {
+        let mut replies = Replies::default();
+        replies.answering(Some(CommandId::Set), Duration::ZERO);
+        push(&mut replies, "a", 0);
+        replies.mute(true);
+        push(&mut replies, "-ERR b\r\n", 3);
+        let hole = replies.hole(0);
+        push(&mut replies, "d", 7);
+        replies.mute(false);
+        push(&mut replies, "e", 0);
+        assert_eq!(drained(&mut replies, 2), "a");
+        replies.fill(hole, Bytes::from_static(b"c"), SeqNo(0));
+        replies.fail_gated(SeqNo(5), "ERR gone");
+        assert_eq!(drained(&mut replies, 5), "e");
+        assert!(replies.is_empty() && replies.held_bytes() == 0);
+        let mut tallies = Tallies::default();
+        assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 2);
+        assert_eq!(tallies.of(CommandId::Set).calls, 5);
     }
 }

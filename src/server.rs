@@ -29,6 +29,7 @@ use crate::ledger::Ledger;
 use crate::live::Live;
 use crate::loading::Greeter;
 use crate::mesh::{Door, Message, Wires, wire};
+use crate::pubsub::Audience;
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
 use crate::worker::Worker;
@@ -68,6 +69,7 @@ pub(crate) struct Shared {
     pub(crate) bulk_bytes_max: u32,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) live: Arc<Live>,
+    pub(crate) audience: Arc<Audience>,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
     /// Set when all shards are open.
@@ -176,6 +178,7 @@ impl Server {
             bulk_bytes_max: setup.bulk_bytes_max,
             ledger: Arc::new(Ledger::new(setup.connection_bytes)),
             live: Arc::new(setup.live),
+            audience: Arc::new(Audience::new(cores)),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
             recovery: OnceLock::new(),

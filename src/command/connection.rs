@@ -82,7 +82,7 @@ fn describe(session: &Session, out: &mut Vec<u8>) {
     writer::array(out, 0);
 }
 
-pub(super) fn reset(session: &mut Session, out: &mut Vec<u8>) {
+pub(crate) fn reset(session: &mut Session, out: &mut Vec<u8>) {
     session.protocol = Protocol::Resp2;
     session.name.clear();
     writer::simple(out, "RESET");

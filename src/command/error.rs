@@ -31,6 +31,8 @@ pub enum CommandError {
     UnknownSetting(Vec<u8>),
     /// CONFIG SET: the name as it was given, and what is wrong.
     Setting(Vec<u8>, String),
+    /// What one command alone has to say.
+    Own(Cow<'static, str>),
 }
 
 impl fmt::Display for CommandError {
@@ -74,6 +76,7 @@ impl fmt::Display for CommandError {
                 "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
                 quoted(name)
             ),
+            Self::Own(text) => f.write_str(text),
             Self::Setting(name, problem) => write!(
                 f,
                 "ERR CONFIG SET failed (possibly related to argument '{}') - {problem}",

@@ -22,6 +22,7 @@ pub use args::{
     FlushMode, StatsScope, check, flush_mode, histograms_named, info_sections, shows_commands,
     stats_scope,
 };
+pub(crate) use connection::reset;
 pub use error::CommandError;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
 pub use table::{CommandId, CommandSet, Place, Refusal, Spec, lookup, resolve};
@@ -78,7 +79,7 @@ fn local(
         Id::Echo => writer::bulk(out, args.arg(1)),
         Id::Select => connection::select(args, out)?,
         Id::Hello => connection::hello(session, args, out)?,
-        Id::Reset => connection::reset(session, out),
+        Id::Reset => reset(session, out),
         Id::Time => connection::time(server, out),
         Id::Quit => {
             writer::ok(out);
@@ -97,7 +98,7 @@ fn local(
         Id::CommandInfo => introspect::info(args, protocol, out),
         Id::CommandList => introspect::list(args, out)?,
         Id::CommandGetkeys => introspect::getkeys(args, out)?,
-        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp | Id::LatencyHelp => {
+        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp | Id::LatencyHelp | Id::PubsubHelp => {
             introspect::help(spec, out);
         }
         _ => unreachable!("{} is not local", spec.name),

@@ -12,12 +12,16 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shard::key::SeqNo;
+
+use crate::across::Asks;
 use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
     HOLD_PROGRESS_BYTES, HOLD_STALL_MAX, INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX,
-    OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX,
+    OUTPUT_BYTES_STOP_READING, PUBLISHES_MAX, PUSH_BYTES_FOR_A_WHILE, PUSH_TIME_MAX,
+    RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
@@ -51,6 +55,16 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     pub(crate) replies: Replies,
     pub(crate) gathers: Gathers,
+    /// What was asked of other cores for it.
+    pub(crate) asks: Asks,
+    /// Channels, patterns and shard channels that it listens to.
+    pub(crate) subscriptions: [usize; 3],
+    /// It is sent what others publish, and is in the list of those who are to be flushed.
+    pub(crate) pushed: bool,
+    /// Since when more waits for it than a subscriber may leave unread for long.
+    pub(crate) lags_since: Option<Duration>,
+    /// Its next command waits until the replies before it are released.
+    pub(crate) settles: bool,
     /// A command that this core itself carries out, once it is through with the round (`worker::core_commands`).
     pub(crate) for_core: Option<(&'static Spec, OwnedArgs)>,
     /// Commands that another core sent back: shard, and what is to be asked again.
@@ -110,6 +124,11 @@ impl Connection {
             session,
             replies: Replies::default(),
             gathers: Gathers::default(),
+            asks: Asks::default(),
+            subscriptions: [0; 3],
+            pushed: false,
+            lags_since: None,
+            settles: false,
             for_core: None,
             rests: Vec::new(),
             out: Vec::new(),
@@ -138,7 +157,48 @@ impl Connection {
 
     /// Whether the next command may be parsed now.
     pub(crate) fn may_run(&self) -> bool {
-        self.phase == Phase::Open && !self.replies.has_open_holes()
+        self.phase == Phase::Open && !self.replies.has_open_holes() && !self.settles
+    }
+
+    /// Whether its commands are looked at before they are run: it listens, or messages of it are under way.
+    pub(crate) fn is_special(&self) -> bool {
+        self.is_subscriber() || self.asks.publishes() > 0
+    }
+
+    pub(crate) fn is_subscriber(&self) -> bool {
+        self.subscriptions != [0; 3]
+    }
+
+    /// Whether the next command may be run in this turn, behind one that its core has carried out. Messages that other cores
+    /// have not confirmed hold up no message behind them, up to a bound.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.phase == Phase::Open
+            && !self.settles
+            && self.has_commands()
+            && !self.waits_for_admission
+            && !self.is_clogged()
+            && self.replies.open_holes() == self.asks.publishes()
+            && self.asks.publishes() < PUBLISHES_MAX
+    }
+
+    /// Whether a command that its core carries out may be run: what was asked before it is done, and released.
+    pub(crate) fn is_settled(&self, released: SeqNo) -> bool {
+        self.replies.open_holes() == self.asks.publishes() && self.replies.is_released(released)
+    }
+
+    /// What waits for a client that is sent what it has not asked for.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.waiting_output() + self.sending_bytes
+    }
+
+    /// Whether it leaves unread more than a subscriber may.
+    pub(crate) fn lags(&mut self, now: Duration) -> bool {
+        if self.unread_bytes() <= PUSH_BYTES_FOR_A_WHILE {
+            self.lags_since = None;
+            return false;
+        }
+        let since = *self.lags_since.get_or_insert(now);
+        now.saturating_sub(since) > PUSH_TIME_MAX
     }
 
     /// Whether the input may hold a whole request: one that was not looked at since the last bytes came.

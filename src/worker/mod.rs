@@ -9,7 +9,9 @@
 //!
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
+mod across;
 mod core_commands;
+mod listeners;
 mod rounds;
 mod sockets;
 
@@ -34,6 +36,7 @@ use crate::latency::Tallies;
 use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
+use crate::pubsub::{Events, Registry};
 use crate::requests::{Anew, Finished, Requests};
 use crate::resp::ParserLimits;
 use crate::server::Shared;
@@ -70,6 +73,10 @@ pub(crate) struct Worker {
     tallies: Tallies,
     /// When what this pass handles was received.
     reaped_at: Duration,
+    /// What this core's connections listen to.
+    registry: Registry,
+    /// Connections that were sent what they did not ask for, and are to be flushed.
+    pushed: VecDeque<Key>,
     /// Connections that go on in the next pass.
     ready: VecDeque<Key>,
     /// Connections whose first reply waits for the log.
@@ -97,11 +104,12 @@ impl Worker {
         index: usize,
         env: GlommioEnv,
         mesh: Endpoint,
-        executor: Executor,
+        mut executor: Executor,
         slots: SlotTable,
         shared: Arc<Shared>,
         listener: Option<OwnedFd>,
     ) -> Self {
+        executor.events = Events::new(Arc::clone(&shared.audience));
         let ring = env.ring().clone();
         let cores = shared.cores;
         let limits = ParserLimits::new(shared.bulk_bytes_max);
@@ -127,6 +135,8 @@ impl Worker {
             net: NetStats::default(),
             tallies: Tallies::default(),
             reaped_at: now,
+            registry: Registry::new(Arc::clone(&shared.ledger.output)),
+            pushed: VecDeque::new(),
             ready: VecDeque::new(),
             gated: Vec::new(),
             unadmitted: Vec::new(),
@@ -194,6 +204,8 @@ impl Worker {
                 self.deliver();
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
+            Message::Ask(from, ask) => self.asked(from, &ask),
+            Message::Answer(key, hole, answer) => self.answered(key, hole, *answer),
             Message::Adopt(socket) => self.adopt(socket),
             Message::Call(call) => call(&self.tools),
             Message::Stop => self.stop(),
@@ -270,6 +282,8 @@ impl Worker {
                 self.run_conn(key);
             }
         }
+        busy |= self.publish_events();
+        busy |= self.flush_pushed();
         self.rearm_starved();
         self.sweep();
         busy
@@ -394,6 +408,10 @@ impl Worker {
                     "closed: memory is short, and it neither sends the rest of a large request nor reads its replies"
                 );
                 self.kill(key);
+                continue;
+            }
+            if conn.is_subscriber() && conn.lags(now) {
+                self.close_lagging(key);
                 continue;
             }
             if conn.sending && now.saturating_sub(conn.progress_at) > OUTPUT_STALL_MAX {

@@ -6,14 +6,14 @@ use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
 use super::Worker;
-use crate::command::{self, Flow, Place, Refusal};
+use crate::command::{self, CommandId, Flow, Place, Refusal, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::limits::{COMMANDS_PER_TURN, TURN_US};
 use crate::mesh::Message;
 use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
-use crate::resp::{Ahead, OwnedArgs, Parsed, look_ahead};
+use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Protocol, look_ahead, writer};
 use crate::slab::Key;
 
 /// Commands between two looks at the clock.
@@ -73,16 +73,21 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let may_run = conn.may_run() && !conn.waits_for_admission && !conn.is_clogged();
         if conn.unparsed_bytes() > 0 && may_run {
-            let input = std::mem::take(&mut conn.input);
-            let from = conn.input_from;
-            let consumed = self.run_commands(key, &input[from..]);
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.input = input;
-                conn.arrivals.parsed(consumed);
-                conn.consume(from + consumed);
-            }
+            self.run_input(key);
         }
         self.after_commands(key);
+    }
+
+    fn run_input(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let input = std::mem::take(&mut conn.input);
+        let from = conn.input_from;
+        let consumed = self.run_commands(key, &input[from..]);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.input = input;
+            conn.arrivals.parsed(consumed);
+            conn.consume(from + consumed);
+        }
     }
 
     /// Parses and dispatches commands from `input` until it ends, something must wait, or the turn is over.
@@ -100,9 +105,11 @@ impl Worker {
             env,
             ready,
             unadmitted,
+            released,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
+        let is_special = conn.is_special();
         let began = env.now();
         let mut consumed = 0;
         let mut foreseen = 0;
@@ -162,6 +169,31 @@ impl Worker {
                         return input.len();
                     }
                 }
+                Ok(spec)
+                    if is_special
+                        && let modes = Modes::of(conn)
+                        && let Some(special) = modes.heed(spec, args, conn.replies.buffer()) =>
+                {
+                    match special {
+                        Special::Answered => {
+                            conn.replies.done(SeqNo(0));
+                        }
+                        Special::Later => {
+                            net.commands -= 1;
+                            conn.settles = true;
+                            return consumed;
+                        }
+                        Special::ForCore => {
+                            if !conn.is_settled(*released) {
+                                net.commands -= 1;
+                                conn.settles = true;
+                                return consumed;
+                            }
+                            conn.for_core = Some((spec, OwnedArgs::from(args)));
+                            return consumed + bytes;
+                        }
+                    }
+                }
                 Ok(spec) if spec.place == Place::Local => {
                     let flow =
                         command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
@@ -177,6 +209,11 @@ impl Worker {
                         continue;
                     }
                     if spec.place == Place::Core {
+                        if !conn.is_settled(*released) {
+                            net.commands -= 1;
+                            conn.settles = true;
+                            return consumed;
+                        }
                         conn.for_core = Some((spec, OwnedArgs::from(args)));
                         return consumed + bytes;
                     }
@@ -220,8 +257,24 @@ impl Worker {
         consumed
     }
 
-    /// Sends off what a round of commands made: requests to other cores, replies to the client.
+    /// Sends off what a round of commands made: requests to other cores, replies to the client. A round that ended with a
+    /// command of the core goes on behind it until the turn is over.
     fn after_commands(&mut self, key: Key) {
+        self.send_off(key);
+        let mut began = None;
+        while self.run_for_core(key) {
+            let now = self.env.now();
+            let spent = now.saturating_sub(*began.get_or_insert(now));
+            if spent.as_micros() >= u128::from(TURN_US) {
+                break;
+            }
+            self.run_input(key);
+            self.send_off(key);
+        }
+        self.flush(key);
+    }
+
+    fn send_off(&mut self, key: Key) {
         let mut own = None;
         for (core, mut request) in self.outbox.take() {
             if let Some(conn) = self.conns.get_mut(key) {
@@ -239,8 +292,6 @@ impl Worker {
         if let Some(request) = own {
             self.received(Message::Request(request));
         }
-        self.run_for_core(key);
-        self.flush(key);
     }
 
     /// Sends commands again that another core sent back because their replies were too many.
@@ -298,6 +349,74 @@ impl<'a> Seen<'a> {
         }
         seen.bytes = input.len() - rest.len();
         seen
+    }
+}
+
+/// What becomes of a command of a connection that is not like others.
+enum Special {
+    /// Its reply is written.
+    Answered,
+    /// It waits for the replies before it.
+    Later,
+    /// Its core carries it out, as it does not for others.
+    ForCore,
+}
+
+/// What makes a connection unlike others.
+struct Modes {
+    publishes: bool,
+    /// It listens and speaks RESP2, where a message cannot be told from a reply.
+    listens_only: bool,
+}
+
+impl Modes {
+    fn of(conn: &Connection) -> Self {
+        Self {
+            publishes: conn.asks.publishes() > 0,
+            listens_only: conn.is_subscriber() && conn.session.protocol == Protocol::Resp2,
+        }
+    }
+
+    /// Looks at a command; `None`: it is run like any other.
+    #[cold]
+    fn heed(&self, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) -> Option<Special> {
+        use CommandId as Id;
+        if self.publishes && !matches!(spec.id, Id::Publish | Id::Spublish) {
+            return Some(Special::Later);
+        }
+        if spec.id == Id::Reset {
+            return Some(Special::ForCore);
+        }
+        if !self.listens_only {
+            return None;
+        }
+        match spec.id {
+            Id::Ping if args.len() <= 2 => {
+                writer::array(out, 2);
+                writer::bulk(out, b"pong");
+                writer::bulk(out, args.get(1).unwrap_or_default());
+                Some(Special::Answered)
+            }
+            Id::Subscribe
+            | Id::Unsubscribe
+            | Id::Psubscribe
+            | Id::Punsubscribe
+            | Id::Ssubscribe
+            | Id::Sunsubscribe
+            | Id::Ping
+            | Id::Quit => None,
+            _ => {
+                writer::error(
+                    out,
+                    format_args!(
+                        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                         RESET are allowed in this context",
+                        spec.name
+                    ),
+                );
+                Some(Special::Answered)
+            }
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod loading;
 mod memory;
 mod multikey;
 mod pipelining;
+mod pubsub;
 mod resp;
 mod restart;
 mod settings;

@@ -1,0 +1,72 @@
+//! Commands that the core itself carries out ([`Place::Core`](crate::command::Place)): they see its connections, and send
+//! to other cores.
+//!
+//! A round ends with such a command. It is run once all that its connection asked before it is done and released, so that
+//! what others see of it comes after what they see of that; messages of one connection follow each other without waiting.
+
+mod pubsub;
+
+use shard::key::SeqNo;
+
+use super::Worker;
+use crate::command::{CommandError, CommandId, Spec};
+use crate::reply::Sink;
+use crate::resp::Args;
+use crate::slab::Key;
+
+impl Worker {
+    /// Carries out the command that the round of connection `key` has ended with, if it has. Answers whether the next
+    /// command may be run in the same turn.
+    pub(super) fn run_for_core(&mut self, key: Key) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let Some((spec, args)) = conn.for_core.take() else { return false };
+        if let Err(error) = self.run_core_command(key, spec, args.args())
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            error.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+        }
+        self.conns.get_mut(key).is_some_and(|conn| conn.may_go_on())
+    }
+
+    /// Appends the reply, or makes a hole for it.
+    fn run_core_command(
+        &mut self,
+        key: Key,
+        spec: &'static Spec,
+        args: Args<'_>,
+    ) -> Result<(), CommandError> {
+        use CommandId as Id;
+        match spec.id {
+            Id::Publish | Id::Spublish => self.publish(key, spec.id, args),
+            Id::Subscribe
+            | Id::Psubscribe
+            | Id::Ssubscribe
+            | Id::Unsubscribe
+            | Id::Punsubscribe
+            | Id::Sunsubscribe => self.subscribe(key, spec.id, args),
+            Id::PubsubChannels
+            | Id::PubsubShardchannels
+            | Id::PubsubNumsub
+            | Id::PubsubShardnumsub
+            | Id::PubsubNumpat => {
+                self.pubsub(key, spec.id, args);
+                Ok(())
+            }
+            Id::Reset => {
+                self.reset(key);
+                Ok(())
+            }
+            _ => unreachable!("{} is not for the core", spec.name),
+        }
+    }
+
+    /// RESET of a connection that is not like others.
+    fn reset(&mut self, key: Key) {
+        self.registry.forget(key);
+        self.subscriptions_changed(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        crate::command::reset(&mut conn.session, conn.replies.buffer());
+        conn.replies.done(SeqNo(0));
+    }
+}
