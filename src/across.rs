@@ -7,8 +7,11 @@
 //! - Nobody waits: a question is answered in the pass that takes it, from what the core has in memory.
 //! - A connection has at most one question under way, PUBLISH aside: `worker` runs no other command of it meanwhile.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
+use crate::command::clients::ClientFilter;
 use crate::pubsub::{Kind, Published};
 
 /// A question.
@@ -20,6 +23,14 @@ pub(crate) enum Ask {
     Names(Kind, Option<Bytes>),
     /// How many listen to each of these? -> `Counts`
     Listeners(Kind, Vec<Bytes>),
+    /// The connections that are meant. -> `Lines`
+    Clients(Arc<ClientFilter>),
+    /// Close the connections that are meant, this one once it has its reply; how many are they? -> `Count`
+    Kill(Arc<ClientFilter>, u64),
+    /// Hold back the commands that write, or all. -> `Count`
+    Pause { millis: u64, all: bool },
+    /// Let them go on. -> `Count`
+    Unpause,
 }
 
 /// An answer.
@@ -28,6 +39,8 @@ pub(crate) enum Answer {
     Count(u64),
     Counts(Vec<u64>),
     Names(Vec<Bytes>),
+    /// By number.
+    Lines(Vec<(u64, String)>),
 }
 
 /// Makes the reply of all answers. They come in any order.
@@ -126,6 +139,17 @@ pub(crate) fn union(answers: Vec<Answer>) -> Vec<Bytes> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// All lines, in the order of their numbers.
+pub(crate) fn lines(answers: Vec<Answer>) -> String {
+    let mut lines = Vec::new();
+    for answer in answers {
+        let Answer::Lines(some) = answer else { unreachable!("lines were asked for") };
+        lines.extend(some);
+    }
+    lines.sort_unstable_by_key(|(number, _)| *number);
+    lines.into_iter().map(|(_, line)| line).collect()
 }
 
 #[cfg(test)]

@@ -61,8 +61,18 @@ pub(crate) struct Replies {
     open_holes: u32,
     /// What the replies answer.
     asked: Asked,
-    /// Replies from here on are not sent.
-    muted: bool,
+    muted: Muted,
+}
+
+/// Replies that are not sent (CLIENT REPLY).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Muted {
+    #[default]
+    No,
+    /// The next one.
+    Next,
+    /// All that follow.
+    All,
 }
 
 impl Segment {
@@ -89,7 +99,7 @@ impl Sink for Replies {
         let added = self.staged.len() - self.staged_bytes;
         assert!(added > 0, "a reply has bytes");
         self.asked.added(is_error(&self.staged[self.staged_bytes..]));
-        let muted = self.muted;
+        let muted = self.muted != Muted::No && self.take_muted();
         if muted {
             self.staged.truncate(self.staged_bytes);
         }
@@ -110,7 +120,8 @@ impl Sink for Replies {
         let id = self.next_hole;
         self.next_hole = self.next_hole.wrapping_add(1);
         self.open_holes += 1;
-        self.segments.push_back(Segment::Hole { id, filled: None, muted: self.muted });
+        let muted = self.take_muted();
+        self.segments.push_back(Segment::Hole { id, filled: None, muted });
         self.asked.added(false);
         id
     }
@@ -154,12 +165,26 @@ impl Replies {
     }
 
     /// Whether replies to the commands that follow are sent.
-    pub(crate) fn mute(&mut self, muted: bool) {
+    pub(crate) fn mute(&mut self, muted: Muted) {
         self.muted = muted;
     }
 
-    pub(crate) fn is_muted(&self) -> bool {
+    pub(crate) fn muted(&self) -> Muted {
         self.muted
+    }
+
+    /// Whether the reply that is added now is muted.
+    fn take_muted(&mut self) -> bool {
+        let muted = self.muted;
+        if muted == Muted::Next {
+            self.muted = Muted::No;
+        }
+        muted != Muted::No
+    }
+
+    /// The command that was asked last.
+    pub(crate) fn last_asked(&self) -> Option<CommandId> {
+        self.asked.last()
     }
 
     /// Puts bytes that answer nothing behind all that is here. No reply is being written.
@@ -445,19 +470,22 @@ mod tests {
         let mut replies = Replies::default();
         replies.answering(Some(CommandId::Set), Duration::ZERO);
         push(&mut replies, "a", 0);
-        replies.mute(true);
+        replies.mute(Muted::All);
         push(&mut replies, "-ERR b\r\n", 3);
         let hole = replies.hole(0);
         push(&mut replies, "d", 7);
-        replies.mute(false);
+        replies.mute(Muted::No);
         push(&mut replies, "e", 0);
+        replies.mute(Muted::Next);
+        push(&mut replies, "not", 0);
+        push(&mut replies, "f", 0);
         assert_eq!(drained(&mut replies, 2), "a");
         replies.fill(hole, Bytes::from_static(b"c"), SeqNo(0));
         replies.fail_gated(SeqNo(5), "ERR gone");
-        assert_eq!(drained(&mut replies, 5), "e");
+        assert_eq!(drained(&mut replies, 5), "ef");
         assert!(replies.is_empty() && replies.held_bytes() == 0);
         let mut tallies = Tallies::default();
         assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 2);
-        assert_eq!(tallies.of(CommandId::Set).calls, 5);
+        assert_eq!(tallies.of(CommandId::Set).calls, 7);
     }
 }

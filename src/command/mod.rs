@@ -5,6 +5,7 @@
 
 mod args;
 mod client;
+pub mod clients;
 mod connection;
 mod error;
 pub mod info;
@@ -87,7 +88,12 @@ fn local(
         }
         Id::Cluster | Id::Readonly | Id::Readwrite => return Err(CommandError::NoCluster),
         Id::ClientId => writer::integer(out, session.id.cast_signed()),
-        Id::ClientInfo => client::info(session, server, out),
+        Id::ClientGetredir => writer::integer(out, -1),
+        Id::ClientNoEvict | Id::ClientNoTouch => client::switch(session, spec, args, out)?,
+        Id::ClientTracking => client::tracking(args, out)?,
+        Id::ClientTrackinginfo => client::trackinginfo(protocol, out),
+        Id::ClientCaching => return Err(client::caching()),
+        Id::ClientUnblock => client::unblock(args, out)?,
         Id::ClientGetname => client::getname(session, out),
         Id::ClientSetname => client::setname(session, args, out)?,
         Id::ClientSetinfo => client::setinfo(session, args, out)?,

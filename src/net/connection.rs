@@ -25,7 +25,7 @@ use crate::limits::{
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
-use crate::reply::Replies;
+use crate::reply::{Muted, Replies};
 use crate::resp::{OwnedArgs, Parser, ParserLimits};
 
 /// What a connection is about to do.
@@ -65,6 +65,8 @@ pub(crate) struct Connection {
     pub(crate) lags_since: Option<Duration>,
     /// Its next command waits until the replies before it are released.
     pub(crate) settles: bool,
+    /// Its next command waits for the end of a pause.
+    pub(crate) paused: bool,
     /// A command that this core itself carries out, once it is through with the round (`worker::core_commands`).
     pub(crate) for_core: Option<(&'static Spec, OwnedArgs)>,
     /// Commands that another core sent back: shard, and what is to be asked again.
@@ -129,6 +131,7 @@ impl Connection {
             pushed: false,
             lags_since: None,
             settles: false,
+            paused: false,
             for_core: None,
             rests: Vec::new(),
             out: Vec::new(),
@@ -157,12 +160,17 @@ impl Connection {
 
     /// Whether the next command may be parsed now.
     pub(crate) fn may_run(&self) -> bool {
-        self.phase == Phase::Open && !self.replies.has_open_holes() && !self.settles
+        self.phase == Phase::Open && !self.is_held()
     }
 
-    /// Whether its commands are looked at before they are run: it listens, or messages of it are under way.
+    /// Its next command waits: for replies before it, or for the end of a pause.
+    fn is_held(&self) -> bool {
+        self.replies.has_open_holes() || self.settles || self.paused
+    }
+
+    /// Whether its commands are looked at before they are run: it listens, is muted, or messages of it are under way.
     pub(crate) fn is_special(&self) -> bool {
-        self.is_subscriber() || self.asks.publishes() > 0
+        self.is_subscriber() || self.asks.publishes() > 0 || self.replies.muted() != Muted::No
     }
 
     pub(crate) fn is_subscriber(&self) -> bool {
@@ -174,6 +182,7 @@ impl Connection {
     pub(crate) fn may_go_on(&self) -> bool {
         self.phase == Phase::Open
             && !self.settles
+            && !self.paused
             && self.has_commands()
             && !self.waits_for_admission
             && !self.is_clogged()

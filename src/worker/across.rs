@@ -70,6 +70,16 @@ impl Worker {
         match ask {
             Ask::Publish(published) => Answer::Count(self.deliver_message(published)),
             Ask::Names(kind, pattern) => Answer::Names(self.names(*kind, pattern.as_deref())),
+            Ask::Clients(filter) => Answer::Lines(self.client_lines(filter)),
+            Ask::Kill(filter, asker) => Answer::Count(self.kill_clients(filter, *asker)),
+            Ask::Pause { millis, all } => {
+                self.pause(*millis, *all);
+                Answer::Count(0)
+            }
+            Ask::Unpause => {
+                self.unpause();
+                Answer::Count(0)
+            }
             Ask::Listeners(kind, names) => Answer::Counts(self.listeners(*kind, names)),
         }
     }

@@ -26,7 +26,7 @@ use shard::env::glommio::{Driver, GlommioEnv};
 use shard::env::ring::Ring;
 use shard::key::SeqNo;
 
-use crate::command::ServerFacts;
+use crate::command::{CommandId, ServerFacts, Spec};
 use crate::dispatch::Outbox;
 use crate::engine::CoreTools;
 use crate::execute::{Executor, Filled, Target};
@@ -48,6 +48,23 @@ const LISTENER: u64 = (1 << 56) - 1;
 
 /// How long a stopping core waits for clients to take their last replies.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Commands are held back (CLIENT PAUSE).
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Duration,
+    /// Not only those that write.
+    all: bool,
+}
+
+impl Pause {
+    fn holds(self, spec: &Spec) -> bool {
+        // Whoever has paused the server can end it.
+        (self.all && spec.id != CommandId::ClientUnpause)
+            || spec.is_write()
+            || matches!(spec.id, CommandId::Publish | CommandId::Spublish | CommandId::Exec)
+    }
+}
 
 /// One core.
 pub(crate) struct Worker {
@@ -77,6 +94,9 @@ pub(crate) struct Worker {
     registry: Registry,
     /// Connections that were sent what they did not ask for, and are to be flushed.
     pushed: VecDeque<Key>,
+    /// Commands are held back, and these connections have some.
+    pause: Option<Pause>,
+    paused: Vec<Key>,
     /// Connections that go on in the next pass.
     ready: VecDeque<Key>,
     /// Connections whose first reply waits for the log.
@@ -137,6 +157,8 @@ impl Worker {
             reaped_at: now,
             registry: Registry::new(Arc::clone(&shared.ledger.output)),
             pushed: VecDeque::new(),
+            pause: None,
+            paused: Vec::new(),
             ready: VecDeque::new(),
             gated: Vec::new(),
             unadmitted: Vec::new(),
@@ -270,6 +292,7 @@ impl Worker {
             // Whoever got the bytes has written them down.
             drop(holding);
         }
+        busy |= self.end_pause();
         busy |= self.release();
         busy |= self.admit();
         busy |= self.give_room();
@@ -397,7 +420,9 @@ impl Worker {
                 self.remove(key);
                 continue;
             }
-            if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
+            // Who listens has nothing to say.
+            if !conn.is_subscriber() && timeout.is_some_and(|timeout| conn.idle_time(now) > timeout)
+            {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
                 self.kill(key);
                 continue;
@@ -444,6 +469,7 @@ impl Worker {
         self.stopping = Some(self.env.now());
         self.listener = None;
         self.ring.cancel(LISTENER);
+        self.unpause();
         for key in self.conns.keys() {
             self.hang_up(key);
         }

@@ -5,7 +5,7 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::Worker;
+use super::{Pause, Worker};
 use crate::command::{self, CommandId, Flow, Place, Refusal, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::limits::{COMMANDS_PER_TURN, TURN_US};
@@ -106,10 +106,12 @@ impl Worker {
             ready,
             unadmitted,
             released,
+            pause,
+            paused,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
-        let is_special = conn.is_special();
+        let is_special = conn.is_special() || pause.is_some();
         let began = env.now();
         let mut consumed = 0;
         let mut foreseen = 0;
@@ -171,12 +173,18 @@ impl Worker {
                 }
                 Ok(spec)
                     if is_special
-                        && let modes = Modes::of(conn)
+                        && let modes = Modes::of(conn, *pause)
                         && let Some(special) = modes.heed(spec, args, conn.replies.buffer()) =>
                 {
                     match special {
                         Special::Answered => {
                             conn.replies.done(SeqNo(0));
+                        }
+                        Special::Paused => {
+                            net.commands -= 1;
+                            conn.paused = true;
+                            paused.push(key);
+                            return consumed;
                         }
                         Special::Later => {
                             net.commands -= 1;
@@ -358,6 +366,8 @@ enum Special {
     Answered,
     /// It waits for the replies before it.
     Later,
+    /// It waits for the end of a pause.
+    Paused,
     /// Its core carries it out, as it does not for others.
     ForCore,
 }
@@ -367,13 +377,15 @@ struct Modes {
     publishes: bool,
     /// It listens and speaks RESP2, where a message cannot be told from a reply.
     listens_only: bool,
+    pause: Option<Pause>,
 }
 
 impl Modes {
-    fn of(conn: &Connection) -> Self {
+    fn of(conn: &Connection, pause: Option<Pause>) -> Self {
         Self {
             publishes: conn.asks.publishes() > 0,
             listens_only: conn.is_subscriber() && conn.session.protocol == Protocol::Resp2,
+            pause,
         }
     }
 
@@ -383,6 +395,9 @@ impl Modes {
         use CommandId as Id;
         if self.publishes && !matches!(spec.id, Id::Publish | Id::Spublish) {
             return Some(Special::Later);
+        }
+        if self.pause.is_some_and(|pause| pause.holds(spec)) {
+            return Some(Special::Paused);
         }
         if spec.id == Id::Reset {
             return Some(Special::ForCore);

@@ -14,6 +14,7 @@
 mod common;
 
 mod clients;
+mod clients_command;
 mod flush;
 mod info;
 mod kill9;

@@ -4,13 +4,14 @@
 //! A round ends with such a command. It is run once all that its connection asked before it is done and released, so that
 //! what others see of it comes after what they see of that; messages of one connection follow each other without waiting.
 
+mod clients;
 mod pubsub;
 
 use shard::key::SeqNo;
 
 use super::Worker;
 use crate::command::{CommandError, CommandId, Spec};
-use crate::reply::Sink;
+use crate::reply::{Muted, Sink};
 use crate::resp::Args;
 use crate::slab::Key;
 
@@ -53,6 +54,18 @@ impl Worker {
                 self.pubsub(key, spec.id, args);
                 Ok(())
             }
+            Id::ClientList => self.client_list(key, args),
+            Id::ClientKill => self.client_kill(key, args),
+            Id::ClientPause => self.client_pause(key, args),
+            Id::ClientReply => self.client_reply(key, args),
+            Id::ClientUnpause => {
+                self.client_unpause(key);
+                Ok(())
+            }
+            Id::ClientInfo => {
+                self.client_info(key);
+                Ok(())
+            }
             Id::Reset => {
                 self.reset(key);
                 Ok(())
@@ -66,6 +79,7 @@ impl Worker {
         self.registry.forget(key);
         self.subscriptions_changed(key);
         let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.replies.mute(Muted::No);
         crate::command::reset(&mut conn.session, conn.replies.buffer());
         conn.replies.done(SeqNo(0));
     }

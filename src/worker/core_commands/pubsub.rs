@@ -7,7 +7,7 @@ use crate::across::{Ask, sum, sums, union};
 use crate::command::{CommandError, CommandId};
 use crate::limits::{CHANNEL_BYTES_MAX, GLOB_BYTES_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use crate::pubsub::{Kind, Published, confirm};
-use crate::reply::Sink;
+use crate::reply::{Muted, Sink};
 use crate::resp::{Args, writer};
 use crate::slab::Key;
 use crate::worker::Worker;
@@ -99,8 +99,8 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
         let protocol = conn.session.protocol;
         // Who is told of it is told, whatever CLIENT REPLY says.
-        let muted = conn.replies.is_muted();
-        conn.replies.mute(false);
+        let muted = conn.replies.muted();
+        conn.replies.mute(Muted::No);
         let out = conn.replies.buffer();
         let registry = &mut self.registry;
         for name in &asked {
@@ -117,7 +117,7 @@ impl Worker {
             confirm(out, kind.verb(subscribes), None, left, protocol);
         }
         conn.replies.done(SeqNo(0));
-        conn.replies.mute(muted);
+        conn.replies.mute(if muted == Muted::All { muted } else { Muted::No });
         drop(names);
         self.subscriptions_changed(key);
         Ok(())
