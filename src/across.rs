@@ -13,6 +13,10 @@ use bytes::Bytes;
 
 use crate::command::clients::ClientFilter;
 use crate::pubsub::{Kind, Published};
+use crate::series::AllSeries;
+use crate::slab::Key;
+use crate::slowlog::Slow;
+use crate::worker::SlowNote;
 
 /// A question.
 #[derive(Debug, Clone)]
@@ -31,6 +35,20 @@ pub(crate) enum Ask {
     Pause { millis: u64, all: bool },
     /// Let them go on. -> `Count`
     Unpause,
+    /// The newest slow commands, at most so many. -> `Slow`
+    Slowest(usize),
+    /// How many slow commands are kept? -> `Count`
+    SlowCount,
+    /// Forget them. -> `Count`
+    ForgetSlow,
+    /// A command of this connection of yours took long.
+    NoteSlow(Key, Box<SlowNote>),
+    /// What was slow when. -> `Series`
+    Series,
+    /// Forget those named, or all and the histograms; which were there? -> `Names`
+    ForgetSeries(Arc<[Vec<u8>]>),
+    /// Lines for your monitors.
+    Monitored(Bytes),
 }
 
 /// An answer.
@@ -41,6 +59,8 @@ pub(crate) enum Answer {
     Names(Vec<Bytes>),
     /// By number.
     Lines(Vec<(u64, String)>),
+    Slow(Vec<Slow>),
+    Series(Box<AllSeries>),
 }
 
 /// Makes the reply of all answers. They come in any order.
@@ -139,6 +159,15 @@ pub(crate) fn union(answers: Vec<Answer>) -> Vec<Bytes> {
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// All slow commands, in no order.
+pub(crate) fn slowest(answers: Vec<Answer>) -> Vec<Slow> {
+    let each = answers.into_iter().flat_map(|answer| match answer {
+        Answer::Slow(some) => some,
+        other => unreachable!("slow commands were asked for: {other:?}"),
+    });
+    each.collect()
 }
 
 /// All lines, in the order of their numbers.

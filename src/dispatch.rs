@@ -56,7 +56,7 @@ impl Outbox {
     }
 
     /// Whether something goes to `core` already: what comes later must not overtake it.
-    fn has(&self, core: usize) -> bool {
+    pub(crate) fn has(&self, core: usize) -> bool {
         self.requests[core].is_some()
     }
 
@@ -197,7 +197,7 @@ impl Dispatcher<'_> {
             return Dispatched::Next;
         }
         let rule = match id {
-            CommandId::Dbsize | CommandId::LatencyReset => Rule::Sum(0),
+            CommandId::Dbsize => Rule::Sum(0),
             CommandId::LatencyHistogram => {
                 Rule::Stats { cores: Vec::new(), show: Show::Latency(histograms_named(args)) }
             }

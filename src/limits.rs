@@ -109,6 +109,16 @@ pub const PUBLISHES_MAX: u32 = 256;
 /// Changes of keys that wait for the queue to another core; later ones are not told there, and counted.
 pub const EVENTS_BACKLOG_MAX: usize = 64 << 10;
 
+/// Slow commands that a core keeps, whatever is set, and what it keeps of each (Redis' figures).
+pub const SLOWLOG_ENTRIES_MAX: usize = 4 << 10;
+pub const SLOWLOG_ARGS_MAX: usize = 32;
+pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;
+/// Commands with more arguments, or more bytes of them, are timed: they hold their core.
+pub const TIMED_ARGS_MIN: usize = 64;
+pub const TIMED_BYTES_MIN: usize = 64 << 10;
+/// What MONITOR shows of one command, in bytes; one argument in escapes more than that.
+pub const MONITOR_LINE_BYTES_MAX: usize = 64 << 10;
+
 /// Most shards of one data directory.
 pub const SHARDS_MAX: u32 = 256;
 /// Largest format file of a data directory that is read, in bytes.

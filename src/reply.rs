@@ -154,6 +154,14 @@ impl Replies {
         self.open_holes
     }
 
+    /// The hole that was made last, if it is the last reply here.
+    pub(crate) fn last_hole(&self) -> Option<u32> {
+        match self.segments.back() {
+            Some(Segment::Hole { id, filled: None, .. }) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Whether nothing here waits for the log.
     pub(crate) fn is_released(&self, released: SeqNo) -> bool {
         self.segments.iter().all(|segment| match segment {

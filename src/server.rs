@@ -70,6 +70,10 @@ pub(crate) struct Shared {
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) live: Arc<Live>,
     pub(crate) audience: Arc<Audience>,
+    /// On which cores there are monitors.
+    pub(crate) monitored: Audience,
+    /// The number of the next slow command.
+    pub(crate) slow_ids: AtomicU64,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
     /// Set when all shards are open.
@@ -179,6 +183,8 @@ impl Server {
             ledger: Arc::new(Ledger::new(setup.connection_bytes)),
             live: Arc::new(setup.live),
             audience: Arc::new(Audience::new(cores)),
+            monitored: Audience::new(cores),
+            slow_ids: AtomicU64::new(0),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
             recovery: OnceLock::new(),

@@ -113,9 +113,7 @@ pub(super) fn caching() -> CommandError {
 /// UNBLOCK: no command of ours blocks its client.
 pub(super) fn unblock(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError> {
     if args.len() > 4 {
-        let text =
-            "ERR unknown subcommand or wrong number of arguments for 'unblock'. Try CLIENT HELP.";
-        return Err(CommandError::Own(text.into()));
+        return Err(CommandError::SubcommandArity(shortened(args.arg(1)), "CLIENT"));
     }
     let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     if args.get(3).is_some_and(|reason| !is(reason, "timeout") && !is(reason, "error")) {

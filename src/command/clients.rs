@@ -74,7 +74,7 @@ impl ClientFacts<'_> {
     /// The line, with Redis 7.0's fields in its order and the library's of 7.2.
     pub fn line(&self) -> String {
         let Self { session, subscriptions: [channels, patterns, shard_channels], .. } = self;
-        let name = |id| table::all_with_subcommands().find(|spec| spec.id == id).map(|it| it.name);
+        let name = |id| table::by_id(id).map(|spec| spec.name);
         let mut line = String::new();
         // A String takes every write.
         let _ = writeln!(

@@ -104,7 +104,12 @@ fn local(
         Id::CommandInfo => introspect::info(args, protocol, out),
         Id::CommandList => introspect::list(args, out)?,
         Id::CommandGetkeys => introspect::getkeys(args, out)?,
-        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp | Id::LatencyHelp | Id::PubsubHelp => {
+        Id::ClientHelp
+        | Id::CommandHelp
+        | Id::ConfigHelp
+        | Id::LatencyHelp
+        | Id::PubsubHelp
+        | Id::SlowlogHelp => {
             introspect::help(spec, out);
         }
         _ => unreachable!("{} is not local", spec.name),

@@ -474,6 +474,11 @@ pub fn all_with_subcommands() -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().flat_map(|spec| std::iter::once(*spec).chain(spec.subcommands))
 }
 
+/// The command or subcommand with this id. A search: not for the way of every command.
+pub fn by_id(id: CommandId) -> Option<&'static Spec> {
+    all_with_subcommands().find(|spec| spec.id == id)
+}
+
 /// The command or `parent|subcommand` of that name, in any case.
 pub fn find(name: &[u8]) -> Option<&'static Spec> {
     match name.iter().position(|byte| *byte == b'|') {

@@ -8,6 +8,7 @@
 //!   socket is no longer read (a receive that was armed still brings one buffer).
 //! - What is held beyond `HOLDING_BYTES_FREE` is written down in the ledger, input before it comes.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,9 @@ use crate::limits::{
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
-use crate::reply::{Muted, Replies};
+use crate::reply::Replies;
 use crate::resp::{OwnedArgs, Parser, ParserLimits};
+use crate::worker::Awaited;
 
 /// What a connection is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +65,11 @@ pub(crate) struct Connection {
     pub(crate) pushed: bool,
     /// Since when more waits for it than a subscriber may leave unread for long.
     pub(crate) lags_since: Option<Duration>,
+    /// It is shown every command.
+    pub(crate) monitors: bool,
+    /// Commands whose answers come from the disk, and since when the shard refuses its next one.
+    pub(crate) awaited: VecDeque<Awaited>,
+    pub(crate) stalled_since: Option<Duration>,
     /// Its next command waits until the replies before it are released.
     pub(crate) settles: bool,
     /// Its next command waits for the end of a pause.
@@ -130,6 +137,9 @@ impl Connection {
             subscriptions: [0; 3],
             pushed: false,
             lags_since: None,
+            monitors: false,
+            awaited: VecDeque::new(),
+            stalled_since: None,
             settles: false,
             paused: false,
             for_core: None,
@@ -168,9 +178,9 @@ impl Connection {
         self.replies.has_open_holes() || self.settles || self.paused
     }
 
-    /// Whether its commands are looked at before they are run: it listens, is muted, or messages of it are under way.
+    /// Whether its commands are looked at before they are run: it listens, monitors, or messages of it are under way.
     pub(crate) fn is_special(&self) -> bool {
-        self.is_subscriber() || self.asks.publishes() > 0 || self.replies.muted() != Muted::No
+        self.is_subscriber() || self.monitors || self.asks.publishes() > 0
     }
 
     pub(crate) fn is_subscriber(&self) -> bool {

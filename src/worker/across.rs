@@ -31,15 +31,12 @@ impl Worker {
             self.mesh.send(core, Message::Ask(Some((from, hole)), Box::new(ask.clone())));
             open += 1;
         }
-        match hole {
-            Some(hole) => {
-                let is_publish = matches!(ask, Ask::Publish(_));
-                conn.asks.begin(hole, open, first, is_publish, finish);
-            }
-            None => {
-                conn.replies.buffer().extend_from_slice(&finish(vec![first]));
-                conn.replies.done(SeqNo(0));
-            }
+        if let Some(hole) = hole {
+            let is_publish = matches!(ask, Ask::Publish(_));
+            conn.asks.begin(hole, open, first, is_publish, finish);
+        } else {
+            conn.replies.buffer().extend_from_slice(&finish(vec![first]));
+            conn.replies.done(SeqNo(0));
         }
     }
 
@@ -78,6 +75,32 @@ impl Worker {
             }
             Ask::Unpause => {
                 self.unpause();
+                Answer::Count(0)
+            }
+            Ask::Slowest(count) => {
+                self.keep_slow();
+                Answer::Slow(self.slowlog.newest(*count))
+            }
+            Ask::SlowCount => {
+                self.keep_slow();
+                Answer::Count(self.slowlog.len() as u64)
+            }
+            Ask::ForgetSlow => {
+                self.keep_slow();
+                self.slowlog.clear();
+                Answer::Count(0)
+            }
+            Ask::NoteSlow(key, note) => {
+                self.hear_slow(*key, (**note).clone());
+                Answer::Count(0)
+            }
+            Ask::Series => {
+                self.keep_slow();
+                Answer::Series(Box::new(self.series.clone()))
+            }
+            Ask::ForgetSeries(names) => Answer::Names(self.forget_series(names)),
+            Ask::Monitored(lines) => {
+                self.show_monitors(lines);
                 Answer::Count(0)
             }
             Ask::Listeners(kind, names) => Answer::Counts(self.listeners(*kind, names)),

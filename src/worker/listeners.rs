@@ -117,6 +117,9 @@ impl Worker {
 
     /// A connection is gone.
     pub(super) fn forget_subscriptions(&mut self, key: Key, conn: &Connection) {
+        if conn.monitors {
+            self.forget_monitor(key);
+        }
         if conn.is_subscriber() {
             self.registry.forget(key);
             self.shared.audience.set(self.index, self.registry.len());

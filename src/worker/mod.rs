@@ -13,6 +13,7 @@ mod across;
 mod core_commands;
 mod listeners;
 mod rounds;
+mod slow;
 mod sockets;
 
 use std::collections::VecDeque;
@@ -37,11 +38,15 @@ use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
 use crate::pubsub::{Events, Registry};
-use crate::requests::{Anew, Finished, Requests};
+use crate::requests::{Finished, Requests};
 use crate::resp::ParserLimits;
+use crate::series::AllSeries;
 use crate::server::Shared;
 use crate::slab::{Key, Slab};
 use crate::slots::SlotTable;
+use crate::slowlog::Slowlog;
+
+pub(crate) use slow::{Awaited, SlowNote, Thresholds};
 
 /// The token of the listener; connections' tokens have a generation and an index, neither as large.
 const LISTENER: u64 = (1 << 56) - 1;
@@ -67,6 +72,7 @@ impl Pause {
 }
 
 /// One core.
+#[expect(clippy::struct_excessive_bools, reason = "facts about it, each true or not by itself")]
 pub(crate) struct Worker {
     index: usize,
     env: GlommioEnv,
@@ -94,6 +100,16 @@ pub(crate) struct Worker {
     registry: Registry,
     /// Connections that were sent what they did not ask for, and are to be flushed.
     pushed: VecDeque<Key>,
+    /// Connections that are shown every command, whether there are any on any core, and the lines of this pass.
+    monitors: Vec<Key>,
+    is_monitored: bool,
+    monitor_lines: Vec<u8>,
+    /// What took long: noted in this pass, and kept.
+    slow: Vec<SlowNote>,
+    thresholds: Thresholds,
+    slowlog: Slowlog,
+    series: AllSeries,
+    log_awaited_since: Option<Duration>,
     /// Commands are held back, and these connections have some.
     pause: Option<Pause>,
     paused: Vec<Key>,
@@ -138,12 +154,14 @@ impl Worker {
             ring.accept_multi(listener, LISTENER);
         }
         let now = env.now();
+        let mut requests = Requests::new(Arc::clone(&shared.ledger.output));
+        requests.set_clock(env.clone());
         Self {
             index,
             ring,
             mesh,
             tools: CoreTools::new(executor.shard.clone(), env.clone()),
-            requests: Requests::new(Arc::clone(&shared.ledger.output)),
+            requests,
             slots: Rc::new(slots),
             facts,
             limits,
@@ -157,6 +175,14 @@ impl Worker {
             reaped_at: now,
             registry: Registry::new(Arc::clone(&shared.ledger.output)),
             pushed: VecDeque::new(),
+            monitors: Vec::new(),
+            is_monitored: false,
+            monitor_lines: Vec::new(),
+            slow: Vec::new(),
+            thresholds: Thresholds::default(),
+            slowlog: Slowlog::default(),
+            series: AllSeries::default(),
+            log_awaited_since: None,
             pause: None,
             paused: Vec::new(),
             ready: VecDeque::new(),
@@ -193,6 +219,8 @@ impl Worker {
             if !completed.is_empty() {
                 self.reaped_at = self.env.now();
             }
+            self.thresholds = Thresholds::of(&self.shared.live);
+            self.requests.at(self.reaped_at, self.thresholds);
             self.foresee_single_gets(&completed);
             for completion in completed.drain(..) {
                 busy = true;
@@ -279,6 +307,9 @@ impl Worker {
                 Target::Conn(key) => {
                     if let Some(conn) = self.conns.get_mut(key) {
                         conn.replies.fill(hole, bytes, gate);
+                        if !conn.awaited.is_empty() {
+                            self.note_awaited(key, hole);
+                        }
                         self.flush(key);
                     }
                 }
@@ -306,7 +337,12 @@ impl Worker {
             }
         }
         busy |= self.publish_events();
+        self.feed_monitors();
         busy |= self.flush_pushed();
+        self.tell_slow();
+        if !self.slow.is_empty() {
+            self.keep_slow();
+        }
         self.rearm_starved();
         self.sweep();
         busy
@@ -316,6 +352,7 @@ impl Worker {
     fn release(&mut self) -> bool {
         let released = self.executor.shard.released_seq();
         let moved = released != self.released;
+        self.time_log(moved);
         if moved {
             self.released = released;
             self.requests.release(released, &mut self.finished);
@@ -376,15 +413,11 @@ impl Worker {
         true
     }
 
-    /// Carries out what CONFIG RESETSTAT and LATENCY RESET have asked of this core.
+    /// Carries out what CONFIG RESETSTAT has asked of this core.
     fn count_anew(&mut self) {
-        match self.requests.take_anew() {
-            None => {}
-            Some(Anew::Latencies) => self.tallies.forget_latencies(),
-            Some(Anew::All) => {
-                self.net.begin_anew(&self.executor.shard.stats().counters);
-                self.tallies = Tallies::default();
-            }
+        if self.requests.take_anew() {
+            self.net.begin_anew(&self.executor.shard.stats().counters);
+            self.tallies = Tallies::default();
         }
     }
 
@@ -421,7 +454,9 @@ impl Worker {
                 continue;
             }
             // Who listens has nothing to say.
-            if !conn.is_subscriber() && timeout.is_some_and(|timeout| conn.idle_time(now) > timeout)
+            if !conn.is_subscriber()
+                && !conn.monitors
+                && timeout.is_some_and(|timeout| conn.idle_time(now) > timeout)
             {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
                 self.kill(key);
@@ -435,7 +470,7 @@ impl Worker {
                 self.kill(key);
                 continue;
             }
-            if conn.is_subscriber() && conn.lags(now) {
+            if (conn.is_subscriber() || conn.monitors) && conn.lags(now) {
                 self.close_lagging(key);
                 continue;
             }

@@ -5,14 +5,17 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
+use super::slow::{Awaited, note_run};
 use super::{Pause, Worker};
+use crate::command::table::Flags;
 use crate::command::{self, CommandId, Flow, Place, Refusal, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
-use crate::limits::{COMMANDS_PER_TURN, TURN_US};
+use crate::limits::{COMMANDS_PER_TURN, TIMED_ARGS_MIN, TIMED_BYTES_MIN, TURN_US};
 use crate::mesh::Message;
+use crate::monitor;
 use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
-use crate::reply::Sink;
+use crate::reply::{Replies, Sink};
 use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Protocol, look_ahead, writer};
 use crate::slab::Key;
 
@@ -108,10 +111,15 @@ impl Worker {
             released,
             pause,
             paused,
+            monitor_lines,
+            is_monitored,
+            slow,
+            thresholds,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
-        let is_special = conn.is_special() || pause.is_some();
+        let is_special = conn.is_special() || pause.is_some() || *is_monitored;
+        let mut stalled = conn.stalled_since.take();
         let began = env.now();
         let mut consumed = 0;
         let mut foreseen = 0;
@@ -159,15 +167,26 @@ impl Worker {
             let args = conn.parser.args(rest);
             let mut barrier = false;
             let resolved = command::resolve(args);
+            let is_timed =
+                thresholds.times_all || bytes >= TIMED_BYTES_MIN || args.len() >= TIMED_ARGS_MIN;
+            let mut since = if is_timed { Some(env.now()) } else { None };
+            let lines_before = monitor_lines.len();
             let kind = resolved.as_ref().ok().map(|spec| spec.id);
             conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
+            if is_special
+                && *is_monitored
+                && let Ok(spec) = resolved
+                && monitor::is_shown(spec)
+            {
+                monitor::line(monitor_lines, facts.now_us, &conn.session.peer, spec, args);
+            }
             match resolved {
                 Err(refusal) => {
                     if let Refusal::Arity(spec) = refusal {
                         tallies.rejected(spec.id);
                     }
                     let flow = refusal.write(args, conn.replies.buffer());
-                    if end_reply(conn, flow) {
+                    if end_reply(&mut conn.replies, &mut conn.phase, flow) {
                         return input.len();
                     }
                 }
@@ -182,18 +201,21 @@ impl Worker {
                         }
                         Special::Paused => {
                             net.commands -= 1;
+                            monitor_lines.truncate(lines_before);
                             conn.paused = true;
                             paused.push(key);
                             return consumed;
                         }
                         Special::Later => {
                             net.commands -= 1;
+                            monitor_lines.truncate(lines_before);
                             conn.settles = true;
                             return consumed;
                         }
                         Special::ForCore => {
                             if !conn.is_settled(*released) {
                                 net.commands -= 1;
+                                monitor_lines.truncate(lines_before);
                                 conn.settles = true;
                                 return consumed;
                             }
@@ -205,7 +227,7 @@ impl Worker {
                 Ok(spec) if spec.place == Place::Local => {
                     let flow =
                         command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
-                    if end_reply(conn, flow) {
+                    if end_reply(&mut conn.replies, &mut conn.phase, flow) {
                         return input.len();
                     }
                 }
@@ -219,12 +241,14 @@ impl Worker {
                     if spec.place == Place::Core {
                         if !conn.is_settled(*released) {
                             net.commands -= 1;
+                            monitor_lines.truncate(lines_before);
                             conn.settles = true;
                             return consumed;
                         }
                         conn.for_core = Some((spec, OwnedArgs::from(args)));
                         return consumed + bytes;
                     }
+                    let holes = conn.replies.open_holes();
                     let mut dispatcher = Dispatcher { index: *index, slots, executor, outbox };
                     let parts = ConnParts {
                         protocol: conn.session.protocol,
@@ -232,20 +256,48 @@ impl Worker {
                         gathers: &mut conn.gathers,
                     };
                     match dispatcher.dispatch(key, spec, args, parts) {
-                        Dispatched::Next => {}
-                        Dispatched::Barrier => barrier = true,
+                        Dispatched::Next => {
+                            if conn.replies.open_holes() > holes
+                                && thresholds.watch()
+                                && !outbox.has(*index)
+                                && let Some(hole) = conn.replies.last_hole()
+                                && usize::from(slots.shard_of_key(args.arg(1))) == *index
+                            {
+                                let awaited = Awaited::new(hole, env.now(), spec, args);
+                                conn.awaited.push_back(awaited);
+                            }
+                            if conn.replies.open_holes() > holes {
+                                // Whoever answers it knows how long it takes.
+                                since = None;
+                            }
+                        }
+                        Dispatched::Barrier => {
+                            barrier = true;
+                            since = None;
+                        }
                         Dispatched::Later => {
                             net.commands -= 1;
+                            monitor_lines.truncate(lines_before);
+                            conn.stalled_since = stalled;
                             return consumed;
                         }
                         Dispatched::Wait => {
                             net.commands -= 1;
+                            monitor_lines.truncate(lines_before);
+                            conn.stalled_since = Some(stalled.unwrap_or(began));
                             conn.waits_for_admission = true;
                             unadmitted.push(key);
                             return consumed;
                         }
                     }
                 }
+            }
+            since = stalled.or(since);
+            if let Some(since) = since
+                && let Ok(spec) = resolved
+            {
+                let took = (env.now().saturating_sub(since), stalled.take().is_some());
+                note_run(slow, *thresholds, &conn.session, spec, args, took);
             }
             consumed += bytes;
             if barrier || conn.is_round_full() {
@@ -378,6 +430,7 @@ struct Modes {
     /// It listens and speaks RESP2, where a message cannot be told from a reply.
     listens_only: bool,
     pause: Option<Pause>,
+    monitors: bool,
 }
 
 impl Modes {
@@ -386,6 +439,7 @@ impl Modes {
             publishes: conn.asks.publishes() > 0,
             listens_only: conn.is_subscriber() && conn.session.protocol == Protocol::Resp2,
             pause,
+            monitors: conn.monitors,
         }
     }
 
@@ -393,8 +447,13 @@ impl Modes {
     #[cold]
     fn heed(&self, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) -> Option<Special> {
         use CommandId as Id;
-        if self.publishes && !matches!(spec.id, Id::Publish | Id::Spublish) {
+        let is_publish = matches!(spec.id, Id::Publish | Id::Spublish);
+        if self.publishes && !is_publish {
             return Some(Special::Later);
+        }
+        if self.monitors && (spec.is_write() || spec.flags.has(Flags::READONLY) || is_publish) {
+            writer::error(out, "ERR Replica can't interact with the keyspace");
+            return Some(Special::Answered);
         }
         if self.pause.is_some_and(|pause| pause.holds(spec)) {
             return Some(Special::Paused);
@@ -436,19 +495,19 @@ impl Modes {
 }
 
 /// Closes the reply that a command without a shard wrote; true: nothing more is run.
-fn end_reply(conn: &mut Connection, flow: Flow) -> bool {
+fn end_reply(replies: &mut Replies, phase: &mut Phase, flow: Flow) -> bool {
     match flow {
         Flow::Continue => {
-            conn.replies.done(SeqNo(0));
+            replies.done(SeqNo(0));
             false
         }
         Flow::CloseAfterReply => {
-            conn.replies.done(SeqNo(0));
-            conn.phase = Phase::Finishing;
+            replies.done(SeqNo(0));
+            *phase = Phase::Finishing;
             true
         }
         Flow::CloseSilently => {
-            conn.phase = Phase::Finishing;
+            *phase = Phase::Finishing;
             true
         }
     }

@@ -33,3 +33,4 @@ mod settings;
 mod shutdown;
 mod startup;
 mod tools;
+mod watching;

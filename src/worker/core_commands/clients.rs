@@ -22,7 +22,7 @@ fn facts(conn: &Connection, now: Duration, now_us: u64) -> ClientFacts<'_> {
         kind: if is_subscriber { ClientKind::PubSub } else { ClientKind::Normal },
         age_s: now_us.saturating_sub(conn.session.connected_us) / 1_000_000,
         idle_s: now.saturating_sub(conn.last_active_at).as_secs(),
-        monitors: false,
+        monitors: conn.monitors,
         subscriptions: conn.subscriptions,
         input_bytes: conn.input.len(),
         input_free_bytes: conn.input.capacity() - conn.input.len(),

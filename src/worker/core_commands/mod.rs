@@ -6,10 +6,14 @@
 
 mod clients;
 mod pubsub;
+mod watching;
 
 use shard::key::SeqNo;
 
+use shard::env::Env as _;
+
 use super::Worker;
+use super::slow::note_run;
 use crate::command::{CommandError, CommandId, Spec};
 use crate::reply::{Muted, Sink};
 use crate::resp::Args;
@@ -21,11 +25,18 @@ impl Worker {
     pub(super) fn run_for_core(&mut self, key: Key) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return false };
         let Some((spec, args)) = conn.for_core.take() else { return false };
+        let began = self.core_command_began();
         if let Err(error) = self.run_core_command(key, spec, args.args())
             && let Some(conn) = self.conns.get_mut(key)
         {
             error.write(conn.replies.buffer());
             conn.replies.done(SeqNo(0));
+        }
+        if let Some(began) = began
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            let took = (self.env.now().saturating_sub(began), false);
+            note_run(&mut self.slow, self.thresholds, &conn.session, spec, args.args(), took);
         }
         self.conns.get_mut(key).is_some_and(|conn| conn.may_go_on())
     }
@@ -66,6 +77,19 @@ impl Worker {
                 self.client_info(key);
                 Ok(())
             }
+            Id::SlowlogGet | Id::SlowlogLen | Id::SlowlogReset => self.slowlog(key, spec.id, args),
+            Id::LatencyLatest | Id::LatencyHistory | Id::LatencyGraph | Id::LatencyDoctor => {
+                self.latency(key, spec.id, args);
+                Ok(())
+            }
+            Id::LatencyReset => {
+                self.latency_reset(key, args);
+                Ok(())
+            }
+            Id::Monitor => {
+                self.monitor(key);
+                Ok(())
+            }
             Id::Reset => {
                 self.reset(key);
                 Ok(())
@@ -78,6 +102,10 @@ impl Worker {
     fn reset(&mut self, key: Key) {
         self.registry.forget(key);
         self.subscriptions_changed(key);
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if std::mem::take(&mut conn.monitors) {
+            self.forget_monitor(key);
+        }
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.replies.mute(Muted::No);
         crate::command::reset(&mut conn.session, conn.replies.buffer());

@@ -167,7 +167,9 @@ impl Worker {
                     let names = union(answers);
                     let mut out = Vec::new();
                     writer::array(&mut out, names.len());
-                    names.iter().for_each(|name| writer::bulk(&mut out, name));
+                    for name in &names {
+                        writer::bulk(&mut out, name);
+                    }
                     out
                 };
                 self.ask_all(key, &Ask::Names(kind, copied(2).next()), Box::new(finish));
