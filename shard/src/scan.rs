@@ -187,6 +187,26 @@ impl<E: Env> Shard<E> {
     }
 }
 
+impl<E: Env> Shard<E> {
+    /// A place among the keys of the tables, at random: the end of a block, each as likely as any other. `None`: there are no
+    /// tables. No I/O.
+    pub fn random_place(&self) -> Option<Vec<u8>> {
+        let view = self.view();
+        let blocks: u64 =
+            view.version.tables().map(|(_, table)| table.handle.blocks() as u64).sum();
+        let mut at = self.env().random_u64().checked_rem(blocks)?;
+        for (_, table) in view.version.tables() {
+            let blocks = table.handle.blocks() as u64;
+            if at < blocks {
+                let end = usize::try_from(at).ok().and_then(|at| table.handle.separator(at));
+                return end.map(<[u8]>::to_vec);
+            }
+            at -= blocks;
+        }
+        None
+    }
+}
+
 impl<E: Env> Scan<E> {
     /// An answer made of this scan may leave once [`Shard::released_seq`] has reached this.
     pub fn gate(&self) -> SeqNo {

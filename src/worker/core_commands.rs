@@ -32,6 +32,7 @@ impl Worker {
     }
 
     /// Appends the reply, or makes a hole for it.
+    #[expect(clippy::match_single_binding, clippy::unused_self, reason = "there is none yet")]
     fn run_core_command(
         &mut self,
         _key: Key,

@@ -1,12 +1,15 @@
 //! The entries of the command table. Names, arity, flags, positions and categories are Redis 7.0's; a command that we
 //! support in part documents that part only.
 
+#![expect(clippy::wildcard_imports, reason = "the groups share the words that entries are made of")]
+
 use super::table::{ArgDoc, CommandId as Id, Flags, Keys, Place, Spec};
 
 mod connection;
 mod keys;
 mod server;
 mod strings;
+mod transactions;
 
 const FAST: Flags = Flags::FAST;
 const READ: Flags = Flags::READONLY.with(FAST);
@@ -71,7 +74,8 @@ const fn keys(first: i64, last: i64, step: i64, access: &'static [&'static str])
 }
 
 /// The groups, most used names first.
-static GROUPS: [&[Spec]; 4] = [strings::TABLE, keys::TABLE, connection::TABLE, server::TABLE];
+static GROUPS: &[&[Spec]] =
+    &[strings::TABLE, keys::TABLE, transactions::TABLE, connection::TABLE, server::TABLE];
 
 const COUNT: usize = {
     let mut count = 0;
