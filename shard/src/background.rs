@@ -326,6 +326,7 @@ impl<E: Env> Shard<E> {
             busy: &Busy::new(),
             pointers,
             idle: self.inner.quiet.get() && view.sealed.is_empty(),
+            now_ms: self.env().wall_ms(),
         };
         compaction::pick(options.style, &view.version, &situation)
     }
@@ -339,7 +340,13 @@ impl<E: Env> Shard<E> {
             };
             self.install(&edit, View::with_version).await?;
             inner.pressure.compacted(plan, &version, self.env().now());
-            add(&inner.counters.trivial_moves, 1);
+            if plan.drop {
+                let gone = version.tables().filter(|(_, table)| plan.reads(table.meta.number));
+                let entries = gone.map(|(_, table)| table.meta.entries).sum();
+                add(&inner.counters.expired_keys, entries);
+            } else {
+                add(&inner.counters.trivial_moves, 1);
+            }
             return Ok(());
         }
         let pace = Pace::new(&inner.env, Rc::clone(&inner.background.abort));

@@ -273,6 +273,7 @@ impl<E: Env> Inspected<E> {
                 views: Cell::new(0),
                 table_memory_bytes: Cell::new(0),
                 foresight: RefCell::default(),
+                sketches: RefCell::default(),
                 erasing: Cell::new(false),
                 closing: Cell::new(false),
                 sync_late: Cell::new(false),

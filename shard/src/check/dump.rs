@@ -143,7 +143,7 @@ impl<E: Env> Dump<'_, E> {
     async fn frames(&mut self, magic: Magic) -> Result<()> {
         let identity = claims(self.env, &self.path).await?;
         let mut walk = Walk::open(self.env, self.path.clone(), magic, identity).await?;
-        let Header { number, epoch, extent } = walk.header();
+        let Header { format, number, epoch, extent } = walk.header();
         let name = if magic == Magic::Segment { "segment" } else { "manifest" };
         let row = Row::new(name, 0).number("number", number).of(identity);
         let row = row.text("epoch", format!("{epoch:016x}"));
@@ -159,7 +159,7 @@ impl<E: Env> Dump<'_, E> {
                     if let Some((at, bytes, _)) = gap.take() {
                         self.damage(at, format!("{bytes} bytes without a whole frame"));
                     }
-                    self.frame(offset, &head, payload);
+                    self.frame(format, offset, &head, payload);
                 }
             }
         }
@@ -176,7 +176,7 @@ impl<E: Env> Dump<'_, E> {
         Ok(())
     }
 
-    fn frame(&mut self, offset: u64, head: &Head, payload: &[u8]) {
+    fn frame(&mut self, format: u32, offset: u64, head: &Head, payload: &[u8]) {
         let name = match head.kind {
             FrameKind::Batch => "batch",
             FrameKind::Chain => "chain",
@@ -198,7 +198,7 @@ impl<E: Env> Dump<'_, E> {
                 None => self.damage(offset, "a chain frame that says nothing"),
             },
             FrameKind::Witness => self.row(row.number("next_seq", head.first_seq.0)),
-            FrameKind::Snapshot | FrameKind::Edit => match decode_edit(payload) {
+            FrameKind::Snapshot | FrameKind::Edit => match decode_edit(payload, format) {
                 Ok(edit) => self.edit(row.number("index", head.first_seq.0), &edit),
                 Err(what) => self.damage(offset, what),
             },
@@ -317,6 +317,9 @@ fn table_fields(row: Row, meta: &TableMeta) -> Row {
         .text("crc", format!("{:08x}", meta.crc))
         .number("entries", meta.entries)
         .number("tombstones", meta.tombstones)
+        .number("expiring", meta.expiring.entries)
+        .number("expires_first_ms", meta.expiring.first_ms)
+        .number("expires_last_ms", meta.expiring.last_ms)
         .number("raw_bytes", meta.raw_bytes)
         .number("seq_min", meta.seq_min)
         .number("seq_max", meta.seq_max)

@@ -188,9 +188,10 @@ async fn hints<E: Env>(room: &Room<'_, E>, names: &[String]) -> Result<Hints> {
             Err(error @ Error::Newer { .. }) => return Err(error),
             Err(_) => continue,
         };
+        let format = walk.header().format;
         while let Some(piece) = walk.next().await? {
             let Piece::Frame { payload, .. } = piece else { continue };
-            let Ok(edit) = decode_edit(payload) else { continue };
+            let Ok(edit) = decode_edit(payload, format) else { continue };
             hints.tables.extend(edit.removed.iter().map(|&(_, number)| (number, None)));
             let added = edit.added.into_iter();
             hints.tables.extend(added.map(|(_, meta)| (meta.number, Some(meta))));

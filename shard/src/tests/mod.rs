@@ -6,6 +6,7 @@
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
 //! - `policies`: crashes while the sync policy changes.
+//! - `estimate`: how many keys there are, about.
 //! - `expiry`: values that end at a time, through every way in.
 //! - `failure`: the Nth operation fails.
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
@@ -21,6 +22,7 @@ mod basics;
 mod crash;
 mod damage;
 pub(crate) mod effort;
+mod estimate;
 mod expiry;
 mod failure;
 mod foresee;

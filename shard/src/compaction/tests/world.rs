@@ -171,6 +171,7 @@ impl World {
             busy: &Busy::new(),
             pointers: &self.pointers,
             idle,
+            now_ms: 0,
         };
         let plan = pick(style, &self.version, &situation)?;
         self.pointers.advance(&plan);
