@@ -28,7 +28,7 @@ fn rule(words: &Command) -> Rule {
         b"ttl" | b"expiretime" => Rule::Clock { slack: CLOCK_SLACK_MS / 1000 },
         b"pttl" | b"pexpiretime" => Rule::Clock { slack: CLOCK_SLACK_MS },
         b"keys" => Rule::Elements,
-        b"pubsub" if lower(1) == b"channels" => Rule::Elements,
+        b"pubsub" if lower(1).ends_with(b"channels") => Rule::Elements,
         b"config" if lower(1) == b"get" => Rule::Elements,
         b"scan" => Rule::Scan,
         b"randomkey" => Rule::Presence,

@@ -29,6 +29,7 @@ mod framing;
 mod generate;
 mod handshakes;
 mod known;
+mod mangled;
 mod pubsub;
 mod report;
 mod safety;

@@ -1,7 +1,7 @@
 //! Redis and the server under test, and which commands each has.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::common::{Options, Server, program, skip};
 use crate::wire::{Command, Wire, elements, string};
@@ -24,6 +24,8 @@ struct Shape {
 pub(crate) struct Pair {
     redis: Server,
     ours: Server,
+    /// Of what stands before ours.
+    proxy: Option<u16>,
     /// Names in Redis' COMMAND that ours does not have, subcommands as `client|list`.
     lacking: BTreeSet<String>,
     shapes_lacking: BTreeSet<&'static str>,
@@ -32,22 +34,33 @@ pub(crate) struct Pair {
 impl Pair {
     /// `None`, said aloud, where `redis-server` is not installed (`scripts/test` installs it).
     pub(crate) fn start(shards: u32) -> Option<Self> {
-        let paths = std::env::var_os("PATH").unwrap_or_default();
-        let program_path = std::env::split_paths(&paths).map(|dir| dir.join("redis-server"));
-        let Some(redis) = program_path.into_iter().find(|path| path.is_file()) else {
-            skip("redis-server is not installed");
-            return None;
-        };
+        Self::of(&program(), shards)
+    }
+
+    /// Redis twice: as if it were both.
+    pub(crate) fn redis_twice() -> Option<Self> {
+        Self::of(&redis_program()?, 1)
+    }
+
+    fn of(program: &Path, shards: u32) -> Option<Self> {
+        let redis = redis_program()?;
         // Nothing of this is about durability: no sync on either side.
         let options = Options { sync: Some("no"), ..Options::default() };
-        let redis = Server::start_program(Path::new(&redis), &options);
+        let redis = Server::start_program(&redis, &options);
         let ours = Server::start_program(
-            &program(),
+            program,
             &Options { shards: Some(shards), more: &["--flushdb", "erase"], ..options },
         );
-        let theirs = names(&redis);
-        let lacking = theirs.difference(&names(&ours)).cloned().collect();
-        let mut pair = Self { redis, ours, lacking, shapes_lacking: BTreeSet::new() };
+        let (theirs, had) = (names(&redis), names(&ours));
+        // A container that names no subcommand answers them all.
+        let answers_all = |name: &str| {
+            name.split_once('|').is_some_and(|(container, _)| {
+                let begin = format!("{container}|");
+                had.contains(container) && !had.iter().any(|name| name.starts_with(&begin))
+            })
+        };
+        let lacking = theirs.difference(&had).filter(|name| !answers_all(name)).cloned().collect();
+        let mut pair = Self { redis, ours, proxy: None, lacking, shapes_lacking: BTreeSet::new() };
         let mut wire = Wire::connect(pair.ours.port()).unwrap();
         for shape in SHAPES {
             if wire.ask(shape.probe).unwrap().starts_with(b"-") {
@@ -62,7 +75,12 @@ impl Pair {
     }
 
     pub(crate) fn our_port(&self) -> u16 {
-        self.ours.port()
+        self.proxy.unwrap_or_else(|| self.ours.port())
+    }
+
+    /// From now on ours is reached by this port.
+    pub(crate) fn reach_ours_by(&mut self, port: u16) {
+        self.proxy = Some(port);
     }
 
     /// What ours lacks of what `words` needs; `None` if it has all, or if Redis does not have it either.
@@ -95,6 +113,22 @@ impl Pair {
             assert_eq!(wire.ask(&["FLUSHALL"]).unwrap(), b"+OK\r\n", "FLUSHALL on port {port}");
         }
     }
+}
+
+/// Whether Redis stands in for ours.
+pub(crate) fn redis_stands_in() -> bool {
+    program().file_name().is_some_and(|name| name == "redis-server")
+}
+
+fn redis_program() -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths)
+        .map(|dir| dir.join("redis-server"))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        skip("redis-server is not installed");
+    }
+    found
 }
 
 fn lower(words: &Command, at: usize) -> String {
