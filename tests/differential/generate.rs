@@ -29,6 +29,9 @@ pub(crate) fn sequence(seed: u64, length: usize) -> Vec<Step> {
     // Half of the sequences dwell on a few commands, and meet each other there more often.
     let dwell = dice.once_in(2).then(|| dice.between(3, 10));
     let favourites: Vec<&str> = (0..dwell.unwrap_or(0)).map(|_| template(&mut dice, &[])).collect();
+    // A sequence either counts keys or has keys that are over: how long Redis counts those is chance.
+    let counts = dice.once_in(2);
+    let leave_out = if counts { safety::leaves_a_dead_key } else { safety::counts_keys };
     let mut steps = Vec::with_capacity(length + PIPELINE_MAX);
     let mut in_multi = [false; CONNECTIONS];
     while steps.len() < length {
@@ -41,6 +44,9 @@ pub(crate) fn sequence(seed: u64, length: usize) -> Vec<Step> {
         for _ in 0..run {
             let words = transaction(&mut dice, in_multi[connection])
                 .unwrap_or_else(|| command(&mut dice, &favourites));
+            if leave_out(&words) {
+                continue;
+            }
             match words[0].to_ascii_lowercase().as_slice() {
                 b"multi" => in_multi[connection] = true,
                 b"exec" | b"discard" | b"reset" => in_multi[connection] = false,

@@ -1,11 +1,33 @@
 //! Which commands do the same on every run, and in little memory and time.
 
+use crate::values::INTEGERS;
 use crate::wire::Command;
 
 /// A time to live up to here, in seconds or milliseconds, could end while the sequence still runs.
 const SHORT_LIFE: std::ops::RangeInclusive<i128> = 1..=300_000;
 /// Beyond it a value of this many bytes would be refused by both (64 MiB), below it is small.
 const LARGE_BYTES: std::ops::Range<i128> = 2_000..(64 << 20);
+
+/// What begins in the next century, in seconds: what is less, and not nothing, is over.
+const FUTURE_S: i128 = 4_000_000_000;
+
+/// Whether Redis keeps a key that is over: SET takes a moment of the past, and the key counts until Redis comes by.
+pub(crate) fn leaves_a_dead_key(words: &Command) -> bool {
+    let moments = words.windows(2).filter_map(|pair| {
+        let unit = match pair[0].to_ascii_lowercase().as_slice() {
+            b"exat" => 1,
+            b"pxat" => 1000,
+            _ => return None,
+        };
+        number(&pair[1]).map(|moment| moment < FUTURE_S * unit)
+    });
+    words[0].eq_ignore_ascii_case(b"set") && moments.into_iter().any(|over| over)
+}
+
+/// Whether this asks how many keys there are, dead ones among them.
+pub(crate) fn counts_keys(words: &Command) -> bool {
+    words[0].eq_ignore_ascii_case(b"dbsize")
+}
 
 /// Whether a run can hold this command.
 pub(crate) fn is_repeatable(words: &Command) -> bool {
@@ -19,6 +41,15 @@ pub(crate) fn is_repeatable(words: &Command) -> bool {
     };
     let within = |range: std::ops::Range<usize>| words.get(range).unwrap_or_default();
     if within(lives).iter().filter_map(number).any(|life| SHORT_LIFE.contains(&life)) {
+        return false;
+    }
+    // The same time to live twice: which is later is a question of a millisecond.
+    let compares = words
+        .iter()
+        .skip(3)
+        .any(|option| option.eq_ignore_ascii_case(b"gt") || option.eq_ignore_ascii_case(b"lt"));
+    let usual = |word: &Vec<u8>| INTEGERS.iter().any(|usual| usual.as_bytes() == word.as_slice());
+    if name.ends_with(b"expire") && compares && within(2..3).iter().any(usual) {
         return false;
     }
     match name.as_slice() {
@@ -74,6 +105,7 @@ fn what_would_end_or_grow_is_left_out() {
         "HELLO 3",
         "COMMAND",
         "CONFIG GET save *",
+        "EXPIRE k 2147483647 GT",
     ] {
         assert!(!is_repeatable(&words(line)), "{line}");
     }
@@ -91,4 +123,13 @@ fn what_would_end_or_grow_is_left_out() {
     ] {
         assert!(is_repeatable(&words(line)), "{line}");
     }
+}
+
+#[test]
+fn a_moment_of_the_past_leaves_a_key_that_counts() {
+    assert!(leaves_a_dead_key(&words("SET k v EXAT 1000000000")));
+    assert!(leaves_a_dead_key(&words("set k v NX pxat 4102444800")));
+    assert!(!leaves_a_dead_key(&words("SET k v EXAT 4102444800")));
+    assert!(!leaves_a_dead_key(&words("SET k v EX 1000000000")));
+    assert!(counts_keys(&words("dbsize")));
 }

@@ -149,7 +149,8 @@ pub(crate) fn seconds(dice: &mut Dice) -> Vec<u8> {
     match dice.below(10) {
         0..7 => dice.between(400_000, 90_000_000).to_string().into(),
         7 => dice.pick(&["0", "-1", "-100", "9223372036854775", "9223372036854776"]).into(),
-        8 => dice.pick(&["9223370000000000", "-9223372036854775", "922337203685477"]).into(),
+        // As far as a moment goes, and not the same twice: GT would see who came a millisecond later.
+        8 => dice.between(9_223_369_000_000_000, 9_223_369_900_000_000).to_string().into(),
         _ => dice.pick(INTEGERS).into(),
     }
 }
@@ -158,7 +159,7 @@ pub(crate) fn milliseconds(dice: &mut Dice) -> Vec<u8> {
     match dice.below(10) {
         0..7 => dice.between(400_000_000, 90_000_000_000).to_string().into(),
         7 => dice.pick(&["0", "-1", "-100000", "9223372036854775807"]).into(),
-        8 => dice.pick(&["9223370000000000000", "9223372036854700000"]).into(),
+        8 => dice.between(9_223_369_000_000_000_000, 9_223_369_900_000_000_000).to_string().into(),
         _ => dice.pick(INTEGERS).into(),
     }
 }
