@@ -42,6 +42,8 @@ pub mod telemetry;
 pub mod tools;
 
 mod across;
+mod apply;
+mod ask;
 mod asked;
 mod dispatch;
 mod execute;
@@ -59,6 +61,8 @@ mod series;
 mod slab;
 mod slowlog;
 mod sys;
+mod transaction;
+mod watch;
 mod work;
 mod worker;
 

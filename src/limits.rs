@@ -70,6 +70,11 @@ pub const COMMANDS_PER_TURN: usize = 1_000;
 /// Time that one connection may take before the others get their turn, in microseconds.
 pub const TURN_US: u64 = 500;
 
+/// Most commands of one transaction.
+pub const TRANSACTION_COMMANDS_MAX: usize = 1 << 20;
+/// What the commands of one transaction may hold together, in bytes: what one request may.
+pub const TRANSACTION_BYTES_MAX: usize = BULK_BYTES_CAP as usize;
+
 /// Latencies are told apart from here to there, in nanoseconds; what is shorter or longer counts as these.
 pub const LATENCY_NS_MIN: u64 = 1_000;
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
@@ -118,6 +123,12 @@ pub const TIMED_ARGS_MIN: usize = 64;
 pub const TIMED_BYTES_MIN: usize = 64 << 10;
 /// What MONITOR shows of one command, in bytes; one argument in escapes more than that.
 pub const MONITOR_LINE_BYTES_MAX: usize = 64 << 10;
+/// Keys that one SCAN looks at if it does not say (Redis' figure).
+pub const SCAN_COUNT_DEFAULT: u64 = 10;
+/// Keys in the reply to one SCAN, in bytes; then it ends early, and its cursor goes on.
+pub const SCAN_REPLY_BYTES_MAX: usize = 1 << 20;
+/// Keys of one shard in the reply to KEYS, in bytes; more is refused: that is what SCAN is for.
+pub const KEYS_REPLY_BYTES_MAX: usize = 64 << 20;
 
 /// Most shards of one data directory.
 pub const SHARDS_MAX: u32 = 256;

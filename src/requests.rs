@@ -85,9 +85,9 @@ struct UnderWay {
     /// Commands run so far.
     ran: usize,
     answers: Answers,
-    /// When it was last taken up, and since when its next command is refused.
+    /// When it was last taken up, and since when its next command waits: to be admitted, or else for the disk.
     began: Duration,
-    stalled_since: Option<Duration>,
+    stalled_since: Option<(Duration, bool)>,
 }
 
 /// See the module.
@@ -178,6 +178,21 @@ impl Requests {
         }
     }
 
+    /// The values that the next command of request `key` wants have come. Answers whether that request is there.
+    pub(crate) fn fetched(
+        &mut self,
+        key: Key,
+        executor: &mut Executor,
+        stats: &dyn Fn(&Executor, bool) -> CoreStats,
+        finished: &mut Vec<Finished>,
+    ) -> bool {
+        let is_there = self.under_way.get_mut(key).is_some();
+        if is_there {
+            self.go_on(key, executor, stats, finished);
+        }
+        is_there
+    }
+
     /// Whether this core's counts are to begin anew; told once.
     pub(crate) fn take_anew(&mut self) -> bool {
         std::mem::take(&mut self.anew)
@@ -228,35 +243,55 @@ impl Requests {
                 self.anew = true;
                 writer::ok(answers.buffer());
                 answers.done(SeqNo(0));
+            } else if command.id == CommandId::Watch {
+                if let Some(flag) = request.watch(&command) {
+                    executor.watch(args.iter().skip(1), flag);
+                }
+                writer::ok(answers.buffer());
+                answers.done(SeqNo(0));
             } else {
                 let target = Target::Request(key);
                 let is_next = command.hole == request.head;
                 let is_timed =
                     self.thresholds.times_all || args.len() >= TIMED_ARGS_MIN || request.is_large();
                 let clock = self.clock.as_ref().filter(|_| is_timed);
-                let since = stalled_since.or_else(|| clock.map(GlommioEnv::now));
+                let since =
+                    stalled_since.map(|(since, _)| since).or_else(|| clock.map(GlommioEnv::now));
                 let open = answers.open;
-                match executor.run(command.id, args, request.protocol, target, is_next, answers) {
+                let protocol = request.protocol;
+                let ran = if command.id == CommandId::Exec {
+                    let watch = request.watch(&command);
+                    executor.run_transaction(args, watch, protocol, target, is_next, answers)
+                } else {
+                    executor.run(command.id, args, protocol, target, is_next, answers)
+                };
+                match ran {
                     Ran::Done => {
                         if let Some(since) = since
                             && answers.open == open
                         {
                             let now = clock.map_or(self.now, GlommioEnv::now);
                             let took = now.saturating_sub(since);
-                            let stalled = stalled_since.take().is_some();
+                            let stalled =
+                                stalled_since.take().is_some_and(|(_, is_stall)| is_stall);
                             let origin = request.origin;
                             let slow = &mut self.slow;
                             note(slow, self.thresholds, origin, command.id, args, took, stalled);
                         }
                         *stalled_since = None;
                     }
+                    Ran::Fetching => {
+                        stalled_since.get_or_insert((self.now, false));
+                        answers.hold(&self.output);
+                        return;
+                    }
                     Ran::NoRoom | Ran::Wait if answers.each.is_empty() => {
-                        stalled_since.get_or_insert(self.now);
+                        stalled_since.get_or_insert((self.now, true));
                         self.waiting.push(key);
                         return;
                     }
                     Ran::Wait => {
-                        stalled_since.get_or_insert(self.now);
+                        stalled_since.get_or_insert((self.now, true));
                         answers.hold(&self.output);
                         self.waiting.push(key);
                         return;

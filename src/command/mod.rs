@@ -20,13 +20,16 @@ pub mod table;
 mod tests;
 
 pub use args::{
-    FlushMode, StatsScope, check, flush_mode, histograms_named, info_sections, shows_commands,
-    stats_scope,
+    FlushMode, ScanOptions, StatsScope, check, check_keys, flush_mode, histograms_named,
+    info_sections, shows_commands, stats_scope,
 };
 pub(crate) use connection::reset;
 pub use error::CommandError;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
-pub use table::{CommandId, CommandSet, Place, Refusal, Spec, lookup, resolve};
+pub use table::{
+    CommandId, CommandSet, PackedHead, Place, Refusal, Spec, by_id, lookup, packed, resolve,
+    unpacked,
+};
 
 use crate::resp::{Args, writer};
 
@@ -103,12 +106,14 @@ fn local(
         Id::CommandDocs => introspect::docs(args, protocol, out),
         Id::CommandInfo => introspect::info(args, protocol, out),
         Id::CommandList => introspect::list(args, out)?,
+        Id::Swapdb => server::swapdb(args, out)?,
         Id::CommandGetkeys => introspect::getkeys(args, out)?,
         Id::ClientHelp
         | Id::CommandHelp
         | Id::ConfigHelp
         | Id::LatencyHelp
         | Id::PubsubHelp
+        | Id::ObjectHelp
         | Id::SlowlogHelp => {
             introspect::help(spec, out);
         }

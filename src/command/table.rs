@@ -196,11 +196,14 @@ pub enum CommandId {
     Stats,
     Time,
     Wait,
+    // What no client can send: parts of commands over several shards (`across`).
+    InternalRead,
+    InternalWrite,
 }
 
 impl CommandId {
     /// How many there are.
-    pub const COUNT: usize = Self::Wait as usize + 1;
+    pub const COUNT: usize = Self::InternalWrite as usize + 1;
 
     /// Its place in a list with one place for each.
     pub const fn index(self) -> usize {
@@ -234,6 +237,10 @@ pub enum Place {
     Keys,
     /// All shards.
     AllShards,
+    /// The shard that its cursor names: SCAN.
+    Cursor,
+    /// The connection's transaction: MULTI, EXEC, WATCH and the like.
+    Transaction,
     /// The core that read it, with its connections: SUBSCRIBE, CLIENT LIST, MONITOR and the like (`worker`).
     Core,
     /// Nobody: only its subcommands can be run.
@@ -459,6 +466,50 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Spec, Refusal> {
     if spec.takes(args.len()) { Ok(spec) } else { Err(Refusal::Arity(spec)) }
 }
 
+/// The command or subcommand with this number; `None`: one that this server does not have.
+pub fn by_id(id: CommandId) -> Option<&'static Spec> {
+    BY_ID[id.index()]
+}
+
+/// `TABLE` and its subcommands by their numbers.
+static BY_ID: [Option<&Spec>; CommandId::COUNT] = {
+    let mut by_id: [Option<&Spec>; CommandId::COUNT] = [None; CommandId::COUNT];
+    let mut index = 0;
+    while index < TABLE.len() {
+        let spec = TABLE[index];
+        by_id[spec.id.index()] = Some(spec);
+        let mut sub = 0;
+        while sub < spec.subcommands.len() {
+            by_id[spec.subcommands[sub].id.index()] = Some(&spec.subcommands[sub]);
+            sub += 1;
+        }
+        index += 1;
+    }
+    by_id
+};
+
+/// The number of a reply that travels in a packed transaction as it is.
+const READY: u16 = u16::MAX;
+/// What stands before a command of a packed transaction.
+pub type PackedHead = [u8; 6];
+
+/// The head of a command with so many words; `None`: a reply.
+pub fn packed(id: Option<CommandId>, words: usize) -> PackedHead {
+    #[expect(clippy::cast_possible_truncation, reason = "fewer than READY")]
+    let number = id.map_or(READY, |id| id.index() as u16).to_le_bytes();
+    let words = u32::try_from(words).unwrap_or(u32::MAX).to_le_bytes();
+    [number[0], number[1], words[0], words[1], words[2], words[3]]
+}
+
+/// What [`packed`] has made.
+pub fn unpacked(head: &[u8]) -> (Option<CommandId>, usize) {
+    let head: PackedHead = head.try_into().expect("made by `packed`");
+    let number = u16::from_le_bytes([head[0], head[1]]);
+    let words = u32::from_le_bytes([head[2], head[3], head[4], head[5]]);
+    let spec = BY_ID.get(usize::from(number)).copied().flatten();
+    (spec.map(|spec| spec.id), words as usize)
+}
+
 /// The subcommand of `parent` called `name`, in any case.
 pub fn subcommand(parent: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
     parent.subcommands.iter().find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))
@@ -472,11 +523,6 @@ pub fn all() -> &'static [&'static Spec] {
 /// The same with each command's subcommands behind it.
 pub fn all_with_subcommands() -> impl Iterator<Item = &'static Spec> {
     TABLE.iter().flat_map(|spec| std::iter::once(*spec).chain(spec.subcommands))
-}
-
-/// The command or subcommand with this id. A search: not for the way of every command.
-pub fn by_id(id: CommandId) -> Option<&'static Spec> {
-    all_with_subcommands().find(|spec| spec.id == id)
 }
 
 /// The command or `parent|subcommand` of that name, in any case.

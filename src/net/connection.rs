@@ -13,9 +13,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::across::Asks;
+use crate::ask::Asks;
 use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
@@ -28,6 +29,8 @@ use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
 use crate::reply::Replies;
 use crate::resp::{OwnedArgs, Parser, ParserLimits};
+use crate::transaction::{Replay, Transaction};
+use crate::watch::Flag;
 use crate::worker::Awaited;
 
 /// What a connection is about to do.
@@ -69,13 +72,25 @@ pub(crate) struct Connection {
     pub(crate) monitors: bool,
     /// Commands whose answers come from the disk, and since when the shard refuses its next one.
     pub(crate) awaited: VecDeque<Awaited>,
-    pub(crate) stalled_since: Option<Duration>,
+    /// Or whether it is refused (false: it waits for the disk).
+    pub(crate) stalled_since: Option<(Duration, bool)>,
+    /// What was pushed while the array of a transaction's replies was not whole.
+    pub(crate) held_pushes: Vec<Bytes>,
+    held_push_bytes: usize,
     /// Its next command waits until the replies before it are released.
     pub(crate) settles: bool,
     /// Its next command waits for the end of a pause.
     pub(crate) paused: bool,
     /// A command that this core itself carries out, once it is through with the round (`worker::core_commands`).
     pub(crate) for_core: Option<(&'static Spec, OwnedArgs)>,
+    /// What was queued since MULTI.
+    pub(crate) transaction: Option<Transaction>,
+    /// Of the keys that it watches.
+    pub(crate) watch: Option<Flag>,
+    /// Commands of a transaction over several shards: they come before what is to be parsed.
+    pub(crate) replay: Replay,
+    /// For what the transaction holds.
+    queued_room: Holding,
     /// Commands that another core sent back: shard, and what is to be asked again.
     pub(crate) rests: Vec<(usize, Box<Request>)>,
     pub(crate) out: Vec<u8>,
@@ -140,9 +155,15 @@ impl Connection {
             monitors: false,
             awaited: VecDeque::new(),
             stalled_since: None,
+            held_pushes: Vec::new(),
+            held_push_bytes: 0,
             settles: false,
             paused: false,
             for_core: None,
+            transaction: None,
+            watch: None,
+            replay: Replay::default(),
+            queued_room: Holding::default(),
             rests: Vec::new(),
             out: Vec::new(),
             ledger,
@@ -205,9 +226,25 @@ impl Connection {
         self.replies.open_holes() == self.asks.publishes() && self.replies.is_released(released)
     }
 
+    /// Keeps what was pushed until the array of its transaction's replies is whole.
+    pub(crate) fn hold_push(&mut self, bytes: Bytes) {
+        self.held_push_bytes += bytes.len();
+        self.held_pushes.push(bytes);
+    }
+
+    /// Lets go of that once it is.
+    pub(crate) fn release_pushes(&mut self) {
+        if self.replay.is_done() {
+            self.held_push_bytes = 0;
+            for bytes in std::mem::take(&mut self.held_pushes) {
+                self.replies.push(bytes);
+            }
+        }
+    }
+
     /// What waits for a client that is sent what it has not asked for.
     pub(crate) fn unread_bytes(&self) -> usize {
-        self.waiting_output() + self.sending_bytes
+        self.waiting_output() + self.sending_bytes + self.held_push_bytes
     }
 
     /// Whether it leaves unread more than a subscriber may.
@@ -222,7 +259,20 @@ impl Connection {
 
     /// Whether the input may hold a whole request: one that was not looked at since the last bytes came.
     pub(crate) fn has_commands(&self) -> bool {
-        self.unparsed_bytes() > 0 && !self.needs_bytes
+        self.unparsed_bytes() > 0 && !self.needs_bytes || !self.replay.is_done()
+    }
+
+    /// Writes down what the transaction holds.
+    pub(crate) fn hold_transaction(&mut self) {
+        let bytes = self.transaction.as_ref().map_or(0, Transaction::bytes);
+        if bytes > HOLDING_BYTES_FREE {
+            self.queued_room.set(&self.ledger.input, bytes);
+        }
+    }
+
+    pub(crate) fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.queued_room.set(&self.ledger.input, 0);
     }
 
     /// Adds what was received, or what the parser left of it.

@@ -48,6 +48,20 @@ impl<'a> Args<'a> {
         self.ranges.iter().map(move |&range| Self { data, ranges: &[] }.slice(range))
     }
 
+    /// `count` arguments from `from` on, as arguments of their own.
+    #[must_use]
+    #[track_caller]
+    pub fn part(&self, from: usize, count: usize) -> Self {
+        let ranges = self.ranges.get(from..from + count);
+        assert!(ranges.is_some(), "arguments {from}..{} of {}", from + count, self.len());
+        Self { data: self.data, ranges: ranges.unwrap_or_default() }
+    }
+
+    /// Bytes of all arguments.
+    pub fn data_bytes(&self) -> usize {
+        self.ranges.iter().map(|(start, end)| (end - start) as usize).sum()
+    }
+
     /// The bytes that the ranges point into.
     pub fn data(&self) -> &'a [u8] {
         self.data
@@ -93,6 +107,15 @@ impl<'a> FromIterator<&'a [u8]> for OwnedArgs {
 }
 
 impl OwnedArgs {
+    /// Adds an argument.
+    pub fn push(&mut self, word: &[u8]) {
+        let offset =
+            |len| u32::try_from(len).expect("the input limits forbid 4 GiB in one command");
+        let start = offset(self.data.len());
+        self.data.extend_from_slice(word);
+        self.ranges.push((start, offset(self.data.len())));
+    }
+
     pub fn args(&self) -> Args<'_> {
         Args::new(&self.data, &self.ranges)
     }

@@ -1,113 +1,56 @@
-//! Questions to all cores for one command, and their answers (`crate::across`).
-
-use shard::key::SeqNo;
+//! The steps of a command over keys of several shards (see [`crate::across`]).
 
 use super::Worker;
-use crate::across::{Answer, Ask, Finish};
-use crate::mesh::{ConnRef, Message};
-use crate::pubsub::Kind;
-use crate::reply::Sink;
+use crate::across::{Part, Reading, Writing};
+use crate::command::CommandId;
+use crate::gather::{GATHERED_GATE, Rule};
+use crate::mesh::{ConnRef, Message, Request};
 use crate::slab::Key;
 
+/// What has come.
+#[derive(Debug)]
+pub(super) enum Across {
+    /// All values.
+    Read(Box<Reading>),
+    /// The acknowledgement of all changes that were sent.
+    Written(Box<Writing>),
+}
+
 impl Worker {
-    /// Asks this core and `others` for connection `key`; the reply is what `finish` makes of all answers.
-    pub(super) fn ask(
-        &mut self,
-        key: Key,
-        others: impl IntoIterator<Item = usize>,
-        ask: &Ask,
-        finish: Finish,
-    ) {
-        let first = self.answer(ask);
+    /// The command whose reply hole `hole` of connection `key` waits for goes on.
+    pub(super) fn go_on_across(&mut self, key: Key, hole: u32, step: Across) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let mut hole = None;
-        let mut open = 0;
-        for core in others {
-            if core == self.index {
-                continue;
+        let (parts, writing) = match step {
+            Across::Read(reading) => {
+                reading.run(self.executor.context(conn.session.protocol), &self.slots)
             }
-            let hole = *hole.get_or_insert_with(|| conn.replies.hole(0));
+            Across::Written(mut writing) => (std::mem::take(&mut writing.removals), *writing),
+        };
+        if parts.is_empty() {
+            conn.replies.fill(hole, writing.reply, GATHERED_GATE);
+            return;
+        }
+        conn.gathers.begin(hole, parts.len(), Rule::Write(Box::new(writing)));
+        let protocol = conn.session.protocol;
+        let head = conn.replies.first_open_hole().unwrap_or_default();
+        for (core, words) in parts {
             let from = ConnRef { core: u32::try_from(self.index).unwrap_or(u32::MAX), key };
-            self.mesh.send(core, Message::Ask(Some((from, hole)), Box::new(ask.clone())));
-            open += 1;
+            let mut request = Request::new(from, protocol);
+            request.head = head;
+            request.push(CommandId::InternalWrite, hole, false, words.args().iter());
+            self.send_part(core, request);
         }
-        if let Some(hole) = hole {
-            let is_publish = matches!(ask, Ask::Publish(_));
-            conn.asks.begin(hole, open, first, is_publish, finish);
+    }
+
+    fn send_part(&mut self, core: usize, request: Request) {
+        let message = Message::Request(Box::new(request));
+        if core == self.index {
+            self.received(message);
         } else {
-            conn.replies.buffer().extend_from_slice(&finish(vec![first]));
-            conn.replies.done(SeqNo(0));
+            self.mesh.send(core, message);
         }
-    }
-
-    /// Asks all cores.
-    pub(super) fn ask_all(&mut self, key: Key, ask: &Ask, finish: Finish) {
-        self.ask(key, 0..self.shared.cores, ask, finish);
-    }
-
-    /// A question of another core.
-    pub(super) fn asked(&mut self, from: Option<(ConnRef, u32)>, ask: &Ask) {
-        let answer = self.answer(ask);
-        if let Some((ConnRef { core, key }, hole)) = from {
-            self.mesh.send(core as usize, Message::Answer(key, hole, Box::new(answer)));
-        }
-    }
-
-    /// An answer of another core.
-    pub(super) fn answered(&mut self, key: Key, hole: u32, answer: Answer) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if let Some(reply) = conn.asks.take(hole, answer) {
-            conn.replies.fill(hole, reply.into(), SeqNo(0));
-            self.flush(key);
-        }
-    }
-
-    /// What this core says.
-    fn answer(&mut self, ask: &Ask) -> Answer {
-        match ask {
-            Ask::Publish(published) => Answer::Count(self.deliver_message(published)),
-            Ask::Names(kind, pattern) => Answer::Names(self.names(*kind, pattern.as_deref())),
-            Ask::Clients(filter) => Answer::Lines(self.client_lines(filter)),
-            Ask::Kill(filter, asker) => Answer::Count(self.kill_clients(filter, *asker)),
-            Ask::Pause { millis, all } => {
-                self.pause(*millis, *all);
-                Answer::Count(0)
-            }
-            Ask::Unpause => {
-                self.unpause();
-                Answer::Count(0)
-            }
-            Ask::Slowest(count) => {
-                self.keep_slow();
-                Answer::Slow(self.slowlog.newest(*count))
-            }
-            Ask::SlowCount => {
-                self.keep_slow();
-                Answer::Count(self.slowlog.len() as u64)
-            }
-            Ask::ForgetSlow => {
-                self.keep_slow();
-                self.slowlog.clear();
-                Answer::Count(0)
-            }
-            Ask::NoteSlow(key, note) => {
-                self.hear_slow(*key, (**note).clone());
-                Answer::Count(0)
-            }
-            Ask::Series => {
-                self.keep_slow();
-                Answer::Series(Box::new(self.series.clone()))
-            }
-            Ask::ForgetSeries(names) => Answer::Names(self.forget_series(names)),
-            Ask::Monitored(lines) => {
-                self.show_monitors(lines);
-                Answer::Count(0)
-            }
-            Ask::Listeners(kind, names) => Answer::Counts(self.listeners(*kind, names)),
-        }
-    }
-
-    fn listeners(&self, kind: Kind, names: &[bytes::Bytes]) -> Vec<u64> {
-        names.iter().map(|name| self.registry.listeners(kind, name).len() as u64).collect()
     }
 }
+
+/// A part names a core.
+const _: fn(&Part) -> usize = |part| part.0;

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Worker;
-use crate::across::Ask;
+use crate::ask::Ask;
 use crate::glob::{self, Case};
 use crate::limits::{EVENTS_BACKLOG_MAX, PUSH_BYTES_MAX, PUSHED_PER_PASS};
 use crate::mesh::Message;
@@ -138,7 +138,12 @@ pub(super) fn push(
     if conn.phase != Phase::Open || conn.unread_bytes() > PUSH_BYTES_MAX {
         return;
     }
-    conn.replies.push(bytes(conn.session.protocol));
+    let bytes = bytes(conn.session.protocol);
+    if conn.replay.is_done() {
+        conn.replies.push(bytes);
+    } else {
+        conn.hold_push(bytes);
+    }
     if !conn.pushed {
         conn.pushed = true;
         pushed.push_back(key);

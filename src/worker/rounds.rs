@@ -1,23 +1,28 @@
 //! A round of a connection: the commands that its input holds, up to where something must wait.
 
+use std::time::Duration;
+
 use shard::env::Env as _;
+use shard::env::glommio::GlommioEnv;
 use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::slow::{Awaited, note_run};
-use super::{Pause, Worker};
-use crate::command::table::Flags;
-use crate::command::{self, CommandId, Flow, Place, Refusal, Spec};
+use super::slow::{Awaited, SlowNote, Thresholds, note_run};
+use super::special::{Modes, Special};
+use super::{Pause, Worker, transactions};
+use crate::command::{self, CommandId, Flow, Place, Refusal, ServerFacts, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
+use crate::latency::Tallies;
 use crate::limits::{COMMANDS_PER_TURN, TIMED_ARGS_MIN, TIMED_BYTES_MIN, TURN_US};
 use crate::mesh::Message;
 use crate::monitor;
 use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
-use crate::reply::{Replies, Sink};
-use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Protocol, look_ahead, writer};
+use crate::reply::Sink;
+use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Parser, look_ahead};
 use crate::slab::Key;
+use crate::transaction::is_never_queued;
 
 /// Commands between two looks at the clock.
 const COMMANDS_PER_CLOCK: usize = 64;
@@ -50,6 +55,7 @@ impl Worker {
     pub(super) fn input(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.unparsed_bytes() > 0
+            || !conn.replay.is_done()
             || !conn.may_run()
             || conn.waits_for_admission
             || conn.is_clogged()
@@ -75,7 +81,7 @@ impl Worker {
     pub(super) fn run_conn(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let may_run = conn.may_run() && !conn.waits_for_admission && !conn.is_clogged();
-        if conn.unparsed_bytes() > 0 && may_run {
+        if (conn.unparsed_bytes() > 0 || !conn.replay.is_done()) && may_run {
             self.run_input(key);
         }
         self.after_commands(key);
@@ -93,8 +99,8 @@ impl Worker {
         }
     }
 
-    /// Parses and dispatches commands from `input` until it ends, something must wait, or the turn is over.
-    /// Answers the bytes consumed.
+    /// Runs commands: first those that a transaction left to be run one by one, then those that `input` begins with, until
+    /// something must wait or the turn is over. Answers the bytes consumed.
     fn run_commands(&mut self, key: Key, input: &[u8]) -> usize {
         let Self {
             conns,
@@ -108,6 +114,7 @@ impl Worker {
             env,
             ready,
             unadmitted,
+            limits,
             released,
             pause,
             paused,
@@ -118,27 +125,55 @@ impl Worker {
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
-        let is_special = conn.is_special() || pause.is_some() || *is_monitored;
-        let mut stalled = conn.stalled_since.take();
         let began = env.now();
-        let mut consumed = 0;
-        let mut foreseen = 0;
         let mut reach = Reach::default();
         conn.needs_bytes = false;
-        for count in 1..=COMMANDS_PER_TURN {
-            let rest = &input[consumed..];
-            if consumed >= foreseen && !conn.parser.in_request() {
-                let seen = Seen::new(rest);
-                let is_ours = |key: &&[u8]| usize::from(slots.shard_of_key(key)) == *index;
-                if seen.gets.count > 1 {
-                    executor.shard.foresee(seen.gets.keys().filter(is_ours));
-                }
-                if seen.sets.count > 1 {
-                    executor.shard.foresee_writes(seen.sets.keys().filter(is_ours));
-                }
-                foreseen = consumed + seen.bytes.max(1);
+        // Both lend their arguments to the commands that change the connection.
+        let mut replay = std::mem::take(&mut conn.replay);
+        let mut parser = std::mem::replace(&mut conn.parser, Parser::new(*limits));
+        let dispatcher = Dispatcher { index: *index, slots, executor, outbox };
+        let mut round = Round {
+            key,
+            dispatcher,
+            facts,
+            tallies,
+            unadmitted,
+            env,
+            began,
+            released: *released,
+            stalled: conn.stalled_since.take(),
+            is_special: conn.is_special() || pause.is_some() || *is_monitored,
+            pause: *pause,
+            paused,
+            is_monitored: *is_monitored,
+            monitor_lines,
+            slow,
+            thresholds: *thresholds,
+        };
+        let (mut consumed, mut foreseen) = (0, 0);
+        let mut step = Step::Next;
+        let mut count = 0;
+        while step == Step::Next && count < COMMANDS_PER_TURN {
+            count += 1;
+            if count % COMMANDS_PER_CLOCK == 0
+                && env.now().saturating_sub(began).as_micros() >= u128::from(TURN_US)
+            {
+                break;
             }
-            let parsed = match conn.parser.parse(rest) {
+            if let Some((spec, args)) = replay.peek() {
+                conn.replies.answering(Some(spec.id), began);
+                step = round.run(conn, Ok(spec), args, args.data_bytes());
+                if step.has_run() {
+                    net.commands += 1;
+                    replay.advance();
+                }
+                continue;
+            }
+            let rest = &input[consumed..];
+            if consumed >= foreseen && !parser.in_request() {
+                foreseen = consumed + round.foresee(rest);
+            }
+            let parsed = match parser.parse(rest) {
                 Ok(parsed) => parsed,
                 Err(error) => {
                     let before = conn.replies.buffer().len();
@@ -149,13 +184,15 @@ impl Worker {
                         conn.replies.done(SeqNo(0));
                     }
                     conn.phase = Phase::Finishing;
-                    return input.len();
+                    step = Step::End;
+                    break;
                 }
             };
             let bytes = match parsed {
                 Parsed::Incomplete => {
                     conn.needs_bytes = true;
-                    return consumed;
+                    step = Step::Wait;
+                    break;
                 }
                 Parsed::Empty { consumed: bytes } => {
                     consumed += bytes;
@@ -163,157 +200,28 @@ impl Worker {
                 }
                 Parsed::Command { consumed: bytes } => bytes,
             };
-            net.commands += 1;
-            let args = conn.parser.args(rest);
-            let mut barrier = false;
+            let args = parser.args(rest);
             let resolved = command::resolve(args);
-            let is_timed =
-                thresholds.times_all || bytes >= TIMED_BYTES_MIN || args.len() >= TIMED_ARGS_MIN;
-            let mut since = if is_timed { Some(env.now()) } else { None };
-            let lines_before = monitor_lines.len();
             let kind = resolved.as_ref().ok().map(|spec| spec.id);
             conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
-            if is_special
-                && *is_monitored
-                && let Ok(spec) = resolved
-                && monitor::is_shown(spec)
-            {
-                monitor::line(monitor_lines, facts.now_us, &conn.session.peer, spec, args);
+            step = round.run(conn, resolved, args, bytes);
+            if !conn.replay.is_done() {
+                replay = std::mem::take(&mut conn.replay);
             }
-            match resolved {
-                Err(refusal) => {
-                    if let Refusal::Arity(spec) = refusal {
-                        tallies.rejected(spec.id);
-                    }
-                    let flow = refusal.write(args, conn.replies.buffer());
-                    if end_reply(&mut conn.replies, &mut conn.phase, flow) {
-                        return input.len();
-                    }
-                }
-                Ok(spec)
-                    if is_special
-                        && let modes = Modes::of(conn, *pause)
-                        && let Some(special) = modes.heed(spec, args, conn.replies.buffer()) =>
-                {
-                    match special {
-                        Special::Answered => {
-                            conn.replies.done(SeqNo(0));
-                        }
-                        Special::Paused => {
-                            net.commands -= 1;
-                            monitor_lines.truncate(lines_before);
-                            conn.paused = true;
-                            paused.push(key);
-                            return consumed;
-                        }
-                        Special::Later => {
-                            net.commands -= 1;
-                            monitor_lines.truncate(lines_before);
-                            conn.settles = true;
-                            return consumed;
-                        }
-                        Special::ForCore => {
-                            if !conn.is_settled(*released) {
-                                net.commands -= 1;
-                                monitor_lines.truncate(lines_before);
-                                conn.settles = true;
-                                return consumed;
-                            }
-                            conn.for_core = Some((spec, OwnedArgs::from(args)));
-                            return consumed + bytes;
-                        }
-                    }
-                }
-                Ok(spec) if spec.place == Place::Local => {
-                    let flow =
-                        command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
-                    if end_reply(&mut conn.replies, &mut conn.phase, flow) {
-                        return input.len();
-                    }
-                }
-                Ok(spec) => {
-                    if let Err(error) = command::check(spec, args) {
-                        error.write(conn.replies.buffer());
-                        conn.replies.done(SeqNo(0));
-                        consumed += bytes;
-                        continue;
-                    }
-                    if spec.place == Place::Core {
-                        if !conn.is_settled(*released) {
-                            net.commands -= 1;
-                            monitor_lines.truncate(lines_before);
-                            conn.settles = true;
-                            return consumed;
-                        }
-                        conn.for_core = Some((spec, OwnedArgs::from(args)));
-                        return consumed + bytes;
-                    }
-                    let holes = conn.replies.open_holes();
-                    let mut dispatcher = Dispatcher { index: *index, slots, executor, outbox };
-                    let parts = ConnParts {
-                        protocol: conn.session.protocol,
-                        replies: &mut conn.replies,
-                        gathers: &mut conn.gathers,
-                    };
-                    match dispatcher.dispatch(key, spec, args, parts) {
-                        Dispatched::Next => {
-                            if conn.replies.open_holes() > holes
-                                && thresholds.watch()
-                                && !outbox.has(*index)
-                                && let Some(hole) = conn.replies.last_hole()
-                                && usize::from(slots.shard_of_key(args.arg(1))) == *index
-                            {
-                                let awaited = Awaited::new(hole, env.now(), spec, args);
-                                conn.awaited.push_back(awaited);
-                            }
-                            if conn.replies.open_holes() > holes {
-                                // Whoever answers it knows how long it takes.
-                                since = None;
-                            }
-                        }
-                        Dispatched::Barrier => {
-                            barrier = true;
-                            since = None;
-                        }
-                        Dispatched::Later => {
-                            net.commands -= 1;
-                            monitor_lines.truncate(lines_before);
-                            conn.stalled_since = stalled;
-                            return consumed;
-                        }
-                        Dispatched::Wait => {
-                            net.commands -= 1;
-                            monitor_lines.truncate(lines_before);
-                            conn.stalled_since = Some(stalled.unwrap_or(began));
-                            conn.waits_for_admission = true;
-                            unadmitted.push(key);
-                            return consumed;
-                        }
-                    }
-                }
-            }
-            since = stalled.or(since);
-            if let Some(since) = since
-                && let Ok(spec) = resolved
-            {
-                let took = (env.now().saturating_sub(since), stalled.take().is_some());
-                note_run(slow, *thresholds, &conn.session, spec, args, took);
-            }
-            consumed += bytes;
-            if barrier || conn.is_round_full() {
-                return consumed;
-            }
-            if count % COMMANDS_PER_CLOCK == 0
-                && env.now().saturating_sub(began).as_micros() >= u128::from(TURN_US)
-            {
-                break;
+            if step.has_run() {
+                net.commands += 1;
+                consumed += bytes;
             }
         }
+        if step == Step::End {
+            consumed = input.len();
+        }
         // The turn is over, the input perhaps not.
-        if !conn.queued && consumed < input.len() {
+        if step == Step::Next && !conn.queued && (consumed < input.len() || !replay.is_done()) {
             conn.queued = true;
             ready.push_back(key);
         }
+        (conn.replay, conn.parser) = (replay, parser);
         consumed
     }
 
@@ -370,6 +278,240 @@ impl Worker {
     }
 }
 
+/// What became of a command, and how the round goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It was run; the next one.
+    Next,
+    /// It was run; what follows waits.
+    Stop,
+    /// Nothing more is run for this client.
+    End,
+    /// It was not run, and is met again.
+    Wait,
+}
+
+impl Step {
+    fn has_run(self) -> bool {
+        self != Self::Wait
+    }
+}
+
+/// What a command of a round meets, beside its connection.
+struct Round<'a> {
+    key: Key,
+    dispatcher: Dispatcher<'a>,
+    facts: &'a ServerFacts,
+    tallies: &'a mut Tallies,
+    unadmitted: &'a mut Vec<Key>,
+    env: &'a GlommioEnv,
+    began: Duration,
+    released: SeqNo,
+    /// Since when the first command waits, and whether to be admitted.
+    stalled: Option<(Duration, bool)>,
+    /// Its commands are looked at before they are run.
+    is_special: bool,
+    pause: Option<Pause>,
+    paused: &'a mut Vec<Key>,
+    is_monitored: bool,
+    monitor_lines: &'a mut Vec<u8>,
+    slow: &'a mut Vec<SlowNote>,
+    thresholds: Thresholds,
+}
+
+impl Round<'_> {
+    /// Looks up side by side what the next commands of a pipeline ask for. Answers how many bytes of it were looked at.
+    fn foresee(&self, input: &[u8]) -> usize {
+        let seen = Seen::new(input);
+        let Dispatcher { index, slots, executor, .. } = &self.dispatcher;
+        let is_ours = |key: &&[u8]| usize::from(slots.shard_of_key(key)) == *index;
+        if seen.gets.count > 1 {
+            executor.shard.foresee(seen.gets.keys().filter(is_ours));
+        }
+        if seen.sets.count > 1 {
+            executor.shard.foresee_writes(seen.sets.keys().filter(is_ours));
+        }
+        seen.bytes.max(1)
+    }
+
+    /// Runs or sends one command of so many bytes.
+    #[inline]
+    fn run(
+        &mut self,
+        conn: &mut Connection,
+        resolved: Result<&'static Spec, Refusal>,
+        args: Args<'_>,
+        bytes: usize,
+    ) -> Step {
+        let spec = match resolved {
+            Ok(spec) => spec,
+            Err(refusal) => {
+                if let Refusal::Arity(spec) = refusal {
+                    self.tallies.rejected(spec.id);
+                }
+                if let Some(transaction) = &mut conn.transaction {
+                    transaction.fail();
+                }
+                let flow = refusal.write(args, conn.replies.buffer());
+                return end_reply(conn, flow);
+            }
+        };
+        let is_timed = self.thresholds.times_all
+            || bytes >= TIMED_BYTES_MIN
+            || args.len() >= TIMED_ARGS_MIN
+            || self.stalled.is_some();
+        if is_timed {
+            return self.run_timed(conn, spec, args);
+        }
+        self.run_known(conn, spec, args)
+    }
+
+    /// Runs one, and notes it if it took long.
+    #[cold]
+    fn run_timed(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        let stalled = self.stalled;
+        let since = stalled.map_or_else(|| self.env.now(), |(since, _)| since);
+        let holes = conn.replies.open_holes();
+        let step = self.run_known(conn, spec, args);
+        // What is answered later is noted by whoever answers it.
+        if step.has_run() && conn.replies.open_holes() == holes && spec.place != Place::Core {
+            let took = self.env.now().saturating_sub(since);
+            let is_stall = stalled.is_some_and(|(_, is_stall)| is_stall);
+            note_run(self.slow, self.thresholds, &conn.session, spec, args, (took, is_stall));
+        }
+        if step.has_run() {
+            self.stalled = None;
+        }
+        step
+    }
+
+    #[inline]
+    fn run_known(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        if self.is_special {
+            return self.run_special(conn, spec, args);
+        }
+        self.run_plain(conn, spec, args)
+    }
+
+    /// Runs one while someone monitors or commands are held back, or of a connection that is not like others.
+    #[cold]
+    fn run_special(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        let lines = self.monitor_lines.len();
+        if self.is_monitored && monitor::is_shown(spec) {
+            let peer = &conn.session.peer;
+            monitor::line(self.monitor_lines, self.facts.now_us, peer, spec, args);
+        }
+        let modes = Modes::of(conn, self.pause);
+        let step = match modes.heed(spec, args, conn.replies.buffer()) {
+            None => self.run_plain(conn, spec, args),
+            Some(Special::Answered) => {
+                conn.replies.done(SeqNo(0));
+                Step::Next
+            }
+            Some(Special::Paused) => {
+                conn.paused = true;
+                self.paused.push(self.key);
+                Step::Wait
+            }
+            Some(Special::Later) => {
+                conn.settles = true;
+                Step::Wait
+            }
+            Some(Special::ForCore) => self.leave_to_core(conn, spec, args),
+        };
+        if !step.has_run() {
+            self.monitor_lines.truncate(lines);
+        }
+        step
+    }
+
+    /// A command that the core carries out behind this round, once all before it is done and released.
+    fn leave_to_core(&self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        if !conn.is_settled(self.released) {
+            conn.settles = true;
+            return Step::Wait;
+        }
+        conn.for_core = Some((spec, OwnedArgs::from(args)));
+        Step::Stop
+    }
+
+    fn run_plain(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        if conn.transaction.is_some() && !is_never_queued(spec.id) {
+            let dispatched = transactions::queue(conn, spec, args, &self.dispatcher);
+            return self.after(conn, dispatched);
+        }
+        if spec.place == Place::Local {
+            let out = conn.replies.buffer();
+            let flow = command::run(&mut conn.session, self.facts, spec, args, out);
+            if spec.id == CommandId::Reset {
+                conn.end_transaction();
+                conn.watch = None;
+            }
+            return end_reply(conn, flow);
+        }
+        if let Err(error) = command::check(spec, args) {
+            error.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Step::Next;
+        }
+        if spec.place == Place::Core {
+            return self.leave_to_core(conn, spec, args);
+        }
+        let holes = conn.replies.open_holes();
+        let dispatched = if spec.place == Place::Transaction {
+            transactions::run(conn, self.key, spec, args, self.facts, &mut self.dispatcher)
+        } else {
+            let parts = ConnParts {
+                protocol: conn.session.protocol,
+                replies: &mut conn.replies,
+                gathers: &mut conn.gathers,
+            };
+            self.dispatcher.dispatch(self.key, spec, args, parts)
+        };
+        if dispatched == Dispatched::Next && conn.replies.open_holes() > holes {
+            self.await_disk(conn, spec, args);
+        }
+        self.after(conn, dispatched)
+    }
+
+    /// Notes when a command began whose answer this core's own disk brings. Those that are sent to other cores are timed there.
+    fn await_disk(&self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) {
+        let Dispatcher { index, slots, outbox, .. } = &self.dispatcher;
+        let is_here = |key: &[u8]| usize::from(slots.shard_of_key(key)) == *index;
+        if self.thresholds.watch()
+            && !outbox.has(*index)
+            && spec.place == Place::Keys
+            && spec.key_positions(args.len()).next().is_some_and(|at| is_here(args.arg(at)))
+            && let Some(hole) = conn.replies.last_hole()
+        {
+            conn.awaited.push_back(Awaited::new(hole, self.env.now(), spec, args));
+        }
+    }
+
+    fn after(&mut self, conn: &mut Connection, dispatched: Dispatched) -> Step {
+        match dispatched {
+            Dispatched::Next if conn.is_round_full() => Step::Stop,
+            Dispatched::Next => Step::Next,
+            Dispatched::Barrier => Step::Stop,
+            Dispatched::Later => {
+                conn.stalled_since = self.stalled;
+                Step::Wait
+            }
+            Dispatched::Fetching => {
+                conn.stalled_since = self.stalled.or(Some((self.began, false)));
+                conn.waits_for_admission = true;
+                Step::Wait
+            }
+            Dispatched::Wait => {
+                conn.stalled_since = self.stalled.or(Some((self.began, true)));
+                conn.waits_for_admission = true;
+                self.unadmitted.push(self.key);
+                Step::Wait
+            }
+        }
+    }
+}
+
 /// The keys of the plain commands that a pipeline holds next.
 struct Seen<'a> {
     gets: Keys<'a>,
@@ -412,103 +554,14 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// What becomes of a command of a connection that is not like others.
-enum Special {
-    /// Its reply is written.
-    Answered,
-    /// It waits for the replies before it.
-    Later,
-    /// It waits for the end of a pause.
-    Paused,
-    /// Its core carries it out, as it does not for others.
-    ForCore,
-}
-
-/// What makes a connection unlike others.
-struct Modes {
-    publishes: bool,
-    /// It listens and speaks RESP2, where a message cannot be told from a reply.
-    listens_only: bool,
-    pause: Option<Pause>,
-    monitors: bool,
-}
-
-impl Modes {
-    fn of(conn: &Connection, pause: Option<Pause>) -> Self {
-        Self {
-            publishes: conn.asks.publishes() > 0,
-            listens_only: conn.is_subscriber() && conn.session.protocol == Protocol::Resp2,
-            pause,
-            monitors: conn.monitors,
-        }
+/// Closes the reply that a command without a shard wrote.
+fn end_reply(conn: &mut Connection, flow: Flow) -> Step {
+    if flow != Flow::CloseSilently {
+        conn.replies.done(SeqNo(0));
     }
-
-    /// Looks at a command; `None`: it is run like any other.
-    #[cold]
-    fn heed(&self, spec: &'static Spec, args: Args<'_>, out: &mut Vec<u8>) -> Option<Special> {
-        use CommandId as Id;
-        let is_publish = matches!(spec.id, Id::Publish | Id::Spublish);
-        if self.publishes && !is_publish {
-            return Some(Special::Later);
-        }
-        if self.monitors && (spec.is_write() || spec.flags.has(Flags::READONLY) || is_publish) {
-            writer::error(out, "ERR Replica can't interact with the keyspace");
-            return Some(Special::Answered);
-        }
-        if self.pause.is_some_and(|pause| pause.holds(spec)) {
-            return Some(Special::Paused);
-        }
-        if spec.id == Id::Reset {
-            return Some(Special::ForCore);
-        }
-        if !self.listens_only {
-            return None;
-        }
-        match spec.id {
-            Id::Ping if args.len() <= 2 => {
-                writer::array(out, 2);
-                writer::bulk(out, b"pong");
-                writer::bulk(out, args.get(1).unwrap_or_default());
-                Some(Special::Answered)
-            }
-            Id::Subscribe
-            | Id::Unsubscribe
-            | Id::Psubscribe
-            | Id::Punsubscribe
-            | Id::Ssubscribe
-            | Id::Sunsubscribe
-            | Id::Ping
-            | Id::Quit => None,
-            _ => {
-                writer::error(
-                    out,
-                    format_args!(
-                        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
-                         RESET are allowed in this context",
-                        spec.name
-                    ),
-                );
-                Some(Special::Answered)
-            }
-        }
+    if flow == Flow::Continue {
+        return if conn.is_round_full() { Step::Stop } else { Step::Next };
     }
-}
-
-/// Closes the reply that a command without a shard wrote; true: nothing more is run.
-fn end_reply(replies: &mut Replies, phase: &mut Phase, flow: Flow) -> bool {
-    match flow {
-        Flow::Continue => {
-            replies.done(SeqNo(0));
-            false
-        }
-        Flow::CloseAfterReply => {
-            replies.done(SeqNo(0));
-            *phase = Phase::Finishing;
-            true
-        }
-        Flow::CloseSilently => {
-            *phase = Phase::Finishing;
-            true
-        }
-    }
+    conn.phase = Phase::Finishing;
+    Step::End
 }

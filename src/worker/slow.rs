@@ -6,7 +6,7 @@ use std::time::Duration;
 use shard::env::Env as _;
 
 use super::Worker;
-use crate::across::Ask;
+use crate::ask::Ask;
 use crate::command::{Session, Spec, table::Flags};
 use crate::live::Live;
 use crate::mesh::{ConnRef, Message};

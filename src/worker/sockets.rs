@@ -153,6 +153,9 @@ impl Worker {
     pub(super) fn flush(&mut self, key: Key) {
         let released = self.released;
         let Some(conn) = self.conns.get_mut(key) else { return };
+        if !conn.held_pushes.is_empty() {
+            conn.release_pushes();
+        }
         let is_idle = !conn.sending;
         conn.replies.drain(&mut conn.out, released, is_idle);
         if conn.settles && conn.replies.is_released(released) {

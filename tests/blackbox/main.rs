@@ -33,4 +33,5 @@ mod settings;
 mod shutdown;
 mod startup;
 mod tools;
+mod values;
 mod watching;

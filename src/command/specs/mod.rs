@@ -1,6 +1,8 @@
 //! The entries of the command table. Names, arity, flags, positions and categories are Redis 7.0's; a command that we
 //! support in part documents that part only.
 
+#![expect(clippy::wildcard_imports, reason = "the groups share the words that entries are made of")]
+
 use super::table::{ArgDoc, CommandId as Id, Flags, Keys, Place, Spec};
 
 mod connection;
@@ -8,6 +10,7 @@ mod keys;
 mod pubsub;
 mod server;
 mod strings;
+mod transactions;
 
 const FAST: Flags = Flags::FAST;
 const READ: Flags = Flags::READONLY.with(FAST);
@@ -72,8 +75,14 @@ const fn keys(first: i64, last: i64, step: i64, access: &'static [&'static str])
 }
 
 /// The groups, most used names first.
-static GROUPS: [&[Spec]; 5] =
-    [strings::TABLE, keys::TABLE, connection::TABLE, server::TABLE, pubsub::TABLE];
+static GROUPS: &[&[Spec]] = &[
+    strings::TABLE,
+    keys::TABLE,
+    transactions::TABLE,
+    connection::TABLE,
+    server::TABLE,
+    pubsub::TABLE,
+];
 
 const COUNT: usize = {
     let mut count = 0;

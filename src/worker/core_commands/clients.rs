@@ -6,7 +6,7 @@ use std::time::Duration;
 use shard::env::{Env as _, Queue};
 use shard::key::SeqNo;
 
-use crate::across::{Answer, Ask, lines, sum};
+use crate::ask::{Answer, Ask, lines, sum};
 use crate::command::CommandError;
 use crate::command::clients::{ClientFacts, ClientFilter, ClientKind, pause_args};
 use crate::net::connection::{Connection, Phase};

@@ -107,6 +107,8 @@ impl Worker {
             self.forget_monitor(key);
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.end_transaction();
+        conn.watch = None;
         conn.replies.mute(Muted::No);
         crate::command::reset(&mut conn.session, conn.replies.buffer());
         conn.replies.done(SeqNo(0));

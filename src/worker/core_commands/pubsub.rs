@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::across::{Ask, sum, sums, union};
+use crate::ask::{Ask, sum, sums, union};
 use crate::command::{CommandError, CommandId};
 use crate::limits::{CHANNEL_BYTES_MAX, GLOB_BYTES_MAX, SUBSCRIPTION_BYTES_MAX, SUBSCRIPTIONS_MAX};
 use crate::pubsub::{Kind, Published, confirm};

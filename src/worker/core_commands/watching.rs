@@ -4,7 +4,7 @@ use bytes::Bytes;
 use shard::env::Env as _;
 use shard::key::SeqNo;
 
-use crate::across::{Answer, Ask, slowest, sum, union};
+use crate::ask::{Answer, Ask, slowest, sum, union};
 use crate::command::{CommandError, CommandId};
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, strict_number, writer};
