@@ -248,6 +248,48 @@ pub(super) static FIELDS: &[Field] = &[
         get: |config| config.proto_max_bulk_len.map(size),
     },
     Field {
+        name: "slowlog_log_slower_than",
+        doc: "Commands that took at least so long are kept for SLOWLOG, in microseconds; 0: all, -1: none.",
+        default: "10000",
+        set: |config, text| integer(text, -1).map(|micros| config.slowlog_log_slower_than = micros),
+        get: |config| Some(config.slowlog_log_slower_than.to_string()),
+    },
+    Field {
+        name: "slowlog_max_len",
+        doc: "Entries that SLOWLOG keeps. Larger: more memory, up to some KB an entry.",
+        default: "128",
+        set: |config, text| integer(text, 0).map(|entries| config.slowlog_max_len = entries),
+        get: |config| Some(config.slowlog_max_len.to_string()),
+    },
+    Field {
+        name: "latency_monitor_threshold",
+        doc: "Events that took at least so long are kept for LATENCY, in milliseconds; 0: none.",
+        default: "0",
+        set: |config, text| {
+            integer(text, 0).map(|millis| config.latency_monitor_threshold = millis)
+        },
+        get: |config| Some(config.latency_monitor_threshold.to_string()),
+    },
+    Field {
+        name: "latency_tracking",
+        doc: "yes: latencies are counted by command, for LATENCY HISTOGRAM and INFO latencystats. no: they are not.",
+        default: "yes",
+        set: |config, text| yes_or_no(text).map(|on| config.latency_tracking = on),
+        get: |config| Some(quoted(yes_no(config.latency_tracking))),
+    },
+    Field {
+        name: "notify_keyspace_events",
+        doc: "Which events of keys are published, in Redis' letters, as KEA; empty: none.",
+        default: "",
+        set: |config, text| {
+            let events = crate::live::notify::parse(text)
+                .ok_or_else(|| format!("'{text}' has other letters than Ag$lshzxeKEtmdn"))?;
+            config.notify_keyspace_events = events;
+            Ok(())
+        },
+        get: |config| Some(quoted(&crate::live::notify::show(config.notify_keyspace_events))),
+    },
+    Field {
         name: "log_format",
         doc: "text: for people. json: one object per line.",
         default: "text",
@@ -350,6 +392,21 @@ fn whole<T: FromStr + TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result
     number
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
+}
+
+/// A whole number from `least` on.
+fn integer(text: &str, least: i64) -> Result<i64, String> {
+    let number = text.parse::<i64>().ok().filter(|number| *number >= least);
+    number.ok_or_else(|| format!("'{text}' is not a whole number from {least} on"))
+}
+
+/// `yes` or `no`, as Redis writes them; TOML's own words are taken too.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    choice(text, &[("yes", true), ("no", false), ("true", true), ("false", false)])
+}
+
+fn yes_no(on: bool) -> &'static str {
+    if on { "yes" } else { "no" }
 }
 
 fn size_between(text: &str, least: u64, most: u64) -> Result<u64, String> {

@@ -165,7 +165,8 @@ impl LsmConfig {
             for line in field.doc.lines() {
                 let _ = writeln!(out, "# {line}");
             }
-            let _ = writeln!(out, "# Default: {}.", field.default);
+            let default = if field.default.is_empty() { "none" } else { field.default };
+            let _ = writeln!(out, "# Default: {default}.");
             let _ = match (field.get)(self) {
                 Some(value) => writeln!(out, "{name} = {value}"),
                 None => writeln!(out, "# {name} ="),

@@ -116,6 +116,14 @@ pub struct LsmConfig {
     pub tcp_keepalive: Duration,
     /// Bytes.
     pub proto_max_bulk_len: Option<u64>,
+    /// Microseconds; negative: off.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: i64,
+    /// Milliseconds; 0: off.
+    pub latency_monitor_threshold: i64,
+    pub latency_tracking: bool,
+    /// Flags of [`crate::live::notify`].
+    pub notify_keyspace_events: u32,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
 }
@@ -145,6 +153,11 @@ impl Default for LsmConfig {
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::from_secs(60),
             proto_max_bulk_len: None,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold: 0,
+            latency_tracking: true,
+            notify_keyspace_events: 0,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
         }
