@@ -8,11 +8,14 @@
 pub mod notify;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use shard::options::SyncPolicy;
 
+use crate::access::{DigestCell, PasswordDigest, Policy};
 use crate::command::CommandError;
 use crate::config::{FlushDb, LsmConfig, MemoryPlan, SYNC_NAMES, sync_name};
 use crate::resp::{Args, strict_number};
@@ -32,6 +35,12 @@ pub struct Live {
     numbers: [AtomicI64; NUMBERS.len()],
     /// Flags of [`notify`].
     notify_events: AtomicU32,
+    /// The default user's password.
+    requirepass: DigestCell,
+    /// Who may do what, as far as it is fixed at start.
+    policy: Policy,
+    /// Whom SHUTDOWN tells; empty: nobody stops this one (an embedded engine).
+    stop: OnceLock<Sender<()>>,
     /// As many clients as there are descriptors for.
     clients_ceiling: u32,
     /// Everything that CONFIG GET shows, as it was at start.
@@ -46,6 +55,7 @@ enum Setting {
     Timeout,
     MaxClients,
     Notify,
+    RequirePass,
     Number(Number),
 }
 
@@ -56,6 +66,7 @@ enum Number {
     SlowlogMaxLen,
     LatencyMonitorThreshold,
     LatencyTracking,
+    ProtectedMode,
 }
 
 /// How they are written, and what they may be.
@@ -68,7 +79,7 @@ struct NumberRule {
     is_switch: bool,
 }
 
-const NUMBERS: [NumberRule; 4] = [
+const NUMBERS: [NumberRule; 5] = [
     NumberRule {
         number: Number::SlowlogLogSlowerThan,
         name: "slowlog-log-slower-than",
@@ -97,6 +108,13 @@ const NUMBERS: [NumberRule; 4] = [
         most: 1,
         is_switch: true,
     },
+    NumberRule {
+        number: Number::ProtectedMode,
+        name: "protected-mode",
+        least: 0,
+        most: 1,
+        is_switch: true,
+    },
 ];
 
 impl Number {
@@ -115,7 +133,8 @@ const _: () = {
 };
 
 /// Its names; more than one for one setting.
-const SETTINGS: [(&str, Setting); 6] = [
+const SETTINGS: [(&str, Setting); 7] = [
+    ("requirepass", Setting::RequirePass),
     ("notify-keyspace-events", Setting::Notify),
     ("appendfsync", Setting::Sync),
     ("sync", Setting::Sync),
@@ -131,6 +150,7 @@ enum Change {
     TimeoutMs(u64),
     MaxClients(u32),
     Notify(u32),
+    RequirePass(Option<PasswordDigest>),
     Number(Number, i64),
 }
 
@@ -143,19 +163,25 @@ impl Live {
         clients_max: u32,
         clients_ceiling: u32,
     ) -> Self {
-        let live =
-            Self { clients_ceiling, at_start: config.redis_settings(plan), ..Self::default() };
+        let live = Self {
+            clients_ceiling,
+            at_start: config.redis_settings(plan),
+            policy: config.access_policy(),
+            ..Self::default()
+        };
         let sync = SYNC_NAMES.iter().position(|(_, policy)| *policy == config.sync);
         live.store(Change::Sync(sync.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)));
         live.store(Change::FlushDb(config.flushdb == FlushDb::Erase));
         live.store(Change::TimeoutMs(millis(config.timeout)));
         live.store(Change::MaxClients(clients_max));
         live.store(Change::Notify(config.notify_keyspace_events));
+        live.store(Change::RequirePass(config.requirepass));
         for (number, value) in [
             (Number::SlowlogLogSlowerThan, config.slowlog_log_slower_than),
             (Number::SlowlogMaxLen, config.slowlog_max_len),
             (Number::LatencyMonitorThreshold, config.latency_monitor_threshold),
             (Number::LatencyTracking, i64::from(config.latency_tracking)),
+            (Number::ProtectedMode, i64::from(config.protected_mode)),
         ] {
             live.store(Change::Number(number, value));
         }
@@ -219,6 +245,36 @@ impl Live {
         self.number(Number::LatencyTracking) != 0
     }
 
+    /// Whether clients must log in.
+    #[inline]
+    pub(crate) fn requires_password(&self) -> bool {
+        self.requirepass.is_set()
+    }
+
+    pub(crate) fn requirepass(&self) -> Option<PasswordDigest> {
+        self.requirepass.get()
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// SHUTDOWN tells `stop` once the server serves.
+    pub(crate) fn stop_by(&self, stop: Sender<()>) {
+        // There is one for the life of the server.
+        drop(self.stop.set(stop));
+    }
+
+    /// Whether somebody heeds the wish. Does not wait: the channel has no bound, and one message a SHUTDOWN.
+    pub(crate) fn ask_to_stop(&self) -> bool {
+        self.stop.get().is_some_and(|stop| stop.send(()).is_ok())
+    }
+
+    /// Clients of other machines are refused: there is no password.
+    pub(crate) fn refuses_others(&self) -> bool {
+        self.number(Number::ProtectedMode) != 0 && !self.requires_password()
+    }
+
     #[inline]
     fn number(&self, number: Number) -> i64 {
         self.numbers[number.place()].load(Ordering::Relaxed)
@@ -239,6 +295,8 @@ impl Live {
             // Part of a second is not never.
             Setting::Timeout => self.timeout_ms.load(Ordering::Relaxed).div_ceil(1000).to_string(),
             Setting::MaxClients => self.clients_max().to_string(),
+            // Nobody needs to read it here: whoever may ask has logged in.
+            Setting::RequirePass => if self.requires_password() { "(redacted)" } else { "" }.into(),
             Setting::Notify => notify::show(self.notify_keyspace_events()),
             Setting::Number(number) => {
                 match (NUMBERS[number.place()].is_switch, self.number(number)) {
@@ -296,6 +354,9 @@ impl Live {
             Setting::Timeout => {
                 Ok(Change::TimeoutMs(whole(value, 0, TIMEOUT_S_MAX)?.saturating_mul(1000)))
             }
+            Setting::RequirePass => {
+                Ok(Change::RequirePass((!value.is_empty()).then(|| PasswordDigest::of(value))))
+            }
             Setting::Notify => {
                 let letters = std::str::from_utf8(value).ok().and_then(notify::parse);
                 letters.map(Change::Notify).ok_or_else(|| {
@@ -331,6 +392,7 @@ impl Live {
             Change::FlushDb(erases) => self.flushdb_erases.store(erases, Ordering::Release),
             Change::TimeoutMs(ms) => self.timeout_ms.store(ms, Ordering::Relaxed),
             Change::MaxClients(clients) => self.clients_max.store(clients, Ordering::Relaxed),
+            Change::RequirePass(digest) => self.requirepass.set(digest),
             Change::Notify(flags) => self.notify_events.store(flags, Ordering::Relaxed),
             Change::Number(number, value) => {
                 self.numbers[number.place()].store(value, Ordering::Relaxed);

@@ -5,8 +5,10 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::Worker;
-use crate::command::{self, Flow, Place, Refusal};
+use super::{Late, Worker};
+use crate::access::{self, Login};
+use crate::command::table::Flags;
+use crate::command::{self, CommandId, Flow, Place, Refusal};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::limits::{COMMANDS_PER_TURN, TURN_US};
 use crate::mesh::Message;
@@ -97,9 +99,13 @@ impl Worker {
             net,
             tallies,
             index,
+            limits,
             env,
             ready,
             unadmitted,
+            shared,
+            late,
+            next_sweep,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
@@ -162,9 +168,45 @@ impl Worker {
                         return input.len();
                     }
                 }
-                Ok(spec) if spec.place == Place::Local => {
+                Ok(spec)
+                    if !access::is_free(&conn.session, spec)
+                        && let Err(error) = access::permit(&conn.session, &facts.live, spec) =>
+                {
+                    tallies.rejected(spec.id);
+                    error.write(conn.replies.buffer());
+                    conn.replies.done(SeqNo(0));
+                }
+                Ok(spec) if spec.flags.has(Flags::NO_AUTH) => {
+                    let from = conn.replies.buffer().len();
                     let flow =
                         command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
+                    conn.parser.set_limits(limits.of(&conn.session, &facts.live));
+                    if flow == Flow::WrongPassword {
+                        let now = env.now();
+                        let wait = shared.penalties.failed(&conn.session.peer, now);
+                        let reply = conn.replies.buffer().split_off(from);
+                        late.push(Late { due: now + wait, key, hole: conn.replies.hole(0), reply });
+                        *next_sweep = (*next_sweep).min(now + wait);
+                        return consumed + bytes;
+                    }
+                    if spec.id == CommandId::Auth && conn.session.login != Login::None {
+                        shared.penalties.succeeded(&conn.session.peer);
+                    }
+                    if end_reply(conn, flow) {
+                        return input.len();
+                    }
+                }
+                Ok(spec) if spec.place == Place::Local => {
+                    let from = conn.replies.buffer().len();
+                    let flow =
+                        command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
+                    if let Flow::Late(wait) = flow {
+                        let reply = conn.replies.buffer().split_off(from);
+                        let (due, hole) = (env.now() + wait, conn.replies.hole(0));
+                        late.push(Late { due, key, hole, reply });
+                        *next_sweep = (*next_sweep).min(due);
+                        return consumed + bytes;
+                    }
                     if end_reply(conn, flow) {
                         return input.len();
                     }
@@ -304,7 +346,7 @@ impl<'a> Seen<'a> {
 /// Closes the reply that a command without a shard wrote; true: nothing more is run.
 fn end_reply(conn: &mut Connection, flow: Flow) -> bool {
     match flow {
-        Flow::Continue => {
+        Flow::Continue | Flow::WrongPassword | Flow::Late(_) => {
             conn.replies.done(SeqNo(0));
             false
         }

@@ -27,6 +27,7 @@ mod multikey;
 mod pipelining;
 mod resp;
 mod restart;
+mod security;
 mod settings;
 mod shutdown;
 mod startup;

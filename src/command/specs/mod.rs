@@ -3,6 +3,7 @@
 
 use super::table::{ArgDoc, CommandId as Id, Flags, Keys, Place, Spec};
 
+mod admin;
 mod connection;
 mod keys;
 mod server;
@@ -71,7 +72,8 @@ const fn keys(first: i64, last: i64, step: i64, access: &'static [&'static str])
 }
 
 /// The groups, most used names first.
-static GROUPS: [&[Spec]; 4] = [strings::TABLE, keys::TABLE, connection::TABLE, server::TABLE];
+static GROUPS: [&[Spec]; 5] =
+    [strings::TABLE, keys::TABLE, connection::TABLE, server::TABLE, admin::TABLE];
 
 const COUNT: usize = {
     let mut count = 0;
