@@ -284,13 +284,17 @@ impl Executor {
     }
 
     fn set<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
-        self.write(&[Op::Put { key: args.arg(1), value: args.arg(2) }], sink)
+        self.write(&[Op::Put { key: args.arg(1), value: args.arg(2), expires_at_ms: 0 }], sink)
     }
 
     fn mset<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
         let mut ops = Vec::with_capacity(args.len() / 2);
         for index in (1..args.len()).step_by(2) {
-            ops.push(Op::Put { key: args.arg(index), value: args.arg(index + 1) });
+            ops.push(Op::Put {
+                key: args.arg(index),
+                value: args.arg(index + 1),
+                expires_at_ms: 0,
+            });
         }
         self.write(&ops, sink)
     }

@@ -19,6 +19,8 @@ pub mod coding;
 pub mod cursor;
 pub mod env;
 pub mod error;
+pub mod expiry;
+
 pub mod foresee;
 #[doc(hidden)]
 #[cfg(any(test, feature = "sim"))]

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::batch::Op;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::key::{Entry, Identity, Kind};
 use crate::limits::ALIGN;
 use crate::manifest::decode_edit;
@@ -218,7 +219,10 @@ impl<E: Env> Dump<'_, E> {
             };
             let row = row.number("seq", seq.0).bytes("key", op.key());
             self.row(match op {
-                Op::Put { value, .. } => row.bytes("value", value),
+                Op::Put { value, expires_at_ms: 0, .. } => row.bytes("value", value),
+                Op::Put { value, expires_at_ms, .. } => {
+                    row.number("expires_at_ms", expires_at_ms).bytes("value", value)
+                }
                 Op::Delete { .. } => row,
             });
         }
@@ -293,10 +297,15 @@ impl<E: Env> Dump<'_, E> {
                 let Some(Entry { key, seq, kind, value }) = window.entry(index, block) else {
                     continue;
                 };
-                let is_put = kind == Kind::Put;
-                let row = Row::part(if is_put { "put" } else { "delete" }, offset);
-                let row = row.number("seq", seq.0).bytes("key", key);
-                self.row(if is_put { row.bytes("value", value) } else { row });
+                let name = if kind == Kind::Delete { "delete" } else { "put" };
+                let row = Row::part(name, offset).number("seq", seq.0).bytes("key", key);
+                self.row(match (kind, expiry::split(value)) {
+                    (Kind::Delete, _) => row,
+                    (Kind::Expiring, Some((expires_at_ms, value))) => {
+                        row.number("expires_at_ms", expires_at_ms).bytes("value", value)
+                    }
+                    (Kind::Put | Kind::Expiring, _) => row.bytes("value", value),
+                });
             }
         }
     }

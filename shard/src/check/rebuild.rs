@@ -244,7 +244,7 @@ async fn merge<E: Env>(room: &Room<'_, E>, tables: Vec<LevelTable<E>>) -> Result
             let key = last.get_or_insert_default();
             key.clear();
             key.extend_from_slice(entry.key);
-            if entry.kind == Kind::Put {
+            if entry.kind != Kind::Delete {
                 if outputs.current_bytes() >= room.options.table_bytes {
                     outputs.cut().await?;
                 }

@@ -121,7 +121,7 @@ fn build(in_order: bool) -> Base {
             let (key, value) = (key(number * 37 % KEYS), value(number));
             let op = match number % 9 {
                 4 => Op::Delete { key: &key },
-                _ => Op::Put { key: &key, value: &value },
+                _ => Op::Put { key: &key, value: &value, expires_at_ms: 0 },
             };
             shard.put_all(&[op]).await.expect("a disk without faults");
             if number % 9 != 4 {

@@ -45,9 +45,9 @@ const VERSIONS_WALKED_MAX: usize = 64;
 pub struct MemEntry<'a> {
     /// Its sequence number.
     pub seq: SeqNo,
-    /// Value or tombstone.
+    /// Value, expiring value or tombstone.
     pub kind: Kind,
-    /// Empty for a tombstone.
+    /// As it is stored.
     pub value: &'a [u8],
 }
 

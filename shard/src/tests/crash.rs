@@ -268,7 +268,7 @@ fn what_a_killed_process_left_is_durable_before_anything_is_built_on_it() {
             let shard = open(&env, tiny(policy)).await;
             for number in 0..3 {
                 let (key, value) = (key(number), b"value");
-                shard.put_all(&[Op::Put { key: &key, value }]).await.unwrap();
+                shard.put_all(&[Op::Put { key: &key, value, expires_at_ms: 0 }]).await.unwrap();
             }
         });
         let next = sim.crash(Crash::Process, 1);

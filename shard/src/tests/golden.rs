@@ -54,7 +54,7 @@ async fn write(
                 .map(|at| char::from(b'!' + ((at * at * (n % 13) + at * n / 7) % 90) as u8))
                 .collect();
             let value = format!("{n}:{filler}");
-            let op = Op::Put { key: key.as_bytes(), value: value.as_bytes() };
+            let op = Op::Put { key: key.as_bytes(), value: value.as_bytes(), expires_at_ms: 0 };
             shard.put_all(&[op]).await.unwrap();
             model.insert(key, value);
         }

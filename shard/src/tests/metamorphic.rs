@@ -147,7 +147,7 @@ fn run(way: &Way, seed: u64, actions: &[Action]) -> Vec<Answer> {
                         let ops: Vec<Op<'_>> = named
                             .iter()
                             .map(|(key, value)| match value {
-                                Some(value) => Op::Put { key, value },
+                                Some(value) => Op::Put { key, value, expires_at_ms: 0 },
                                 None => Op::Delete { key },
                             })
                             .collect();

@@ -108,7 +108,7 @@ async fn apply(shard: &Shard<SimEnv>, model: &mut Model, action: &Action, step: 
     let ops: Vec<Op<'_>> = named
         .iter()
         .map(|(key, value)| match value {
-            Some(value) => Op::Put { key, value },
+            Some(value) => Op::Put { key, value, expires_at_ms: 0 },
             None => Op::Delete { key },
         })
         .collect();

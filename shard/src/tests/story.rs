@@ -239,7 +239,7 @@ pub(crate) fn ops(changes: &[Change]) -> Vec<Op<'_>> {
     changes
         .iter()
         .map(|(key, value)| match value {
-            Some(value) => Op::Put { key, value },
+            Some(value) => Op::Put { key, value, expires_at_ms: 0 },
             None => Op::Delete { key },
         })
         .collect()
@@ -310,7 +310,10 @@ pub(crate) async fn verify(
     }
     // It goes on.
     let (key, value) = (&b"zz"[..], &b"1"[..]);
-    let seq = shard.put_all(&[Op::Put { key, value }, Op::Delete { key }]).await.unwrap();
+    let seq = shard
+        .put_all(&[Op::Put { key, value, expires_at_ms: 0 }, Op::Delete { key }])
+        .await
+        .unwrap();
     assert_eq!(seq.0, last_seq + 2);
     shard.close().await.unwrap();
     check_closed(env).await;

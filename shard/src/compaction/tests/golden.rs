@@ -8,7 +8,8 @@
 //! running L1>2 [a-f] 7 8          a compaction under way: levels, hull, inputs
 //! after L1 k                      the pointer of a level
 //! targets | leveled | tiered      the command, with `idle` and thresholds (`l0=4 slow=12 base=64 width=4`)
-//! retain L1>2 7 8: a9 b7x b3      entries in order (x: tombstone) through the merge of these inputs
+//! retain L1>2 7 8: a9 b7x b3@5    entries in order (x: tombstone, @: expires then) through the merge of these inputs;
+//! retain L1>2 at 6 7 8: ...       the same at the time 6
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "golden scripts are files of the repository")]
@@ -164,19 +165,34 @@ impl Scene {
     fn retain(&self, arguments: &str) -> String {
         let (inputs, entries) = arguments.split_once(':').unwrap();
         let (levels, numbers) = inputs.split_once(' ').unwrap();
+        let timed = numbers.strip_prefix("at ").and_then(|rest| rest.split_once(' '));
+        let (now_ms, numbers) =
+            timed.map_or((0, numbers), |(now, numbers)| (now.parse().unwrap(), numbers));
         let plan = plan(&self.version, levels.trim_start_matches('L'), numbers);
-        let mut retain = Retain::new(&self.version, &plan);
+        let mut retain = Retain::new(&self.version, &plan, now_ms);
         let mut kept = String::new();
         for text in entries.split_whitespace() {
             let (key, seq) = text.split_at(1);
+            let (seq, expires) = seq.split_once('@').unwrap_or((seq, ""));
             let (kind, seq) =
                 seq.strip_suffix('x').map_or((Kind::Put, seq), |seq| (Kind::Delete, seq));
+            let value = expires.parse::<u64>().map_or(Vec::new(), |at| at.to_le_bytes().to_vec());
+            let kind = if value.is_empty() { kind } else { Kind::Expiring };
             let seq = SeqNo(seq.parse().expect(text));
-            if retain.keep(&Entry { key: key.as_bytes(), seq, kind, value: b"" }) {
-                write!(kept, "{text} ").unwrap();
+            match retain.keep(Entry { key: key.as_bytes(), seq, kind, value: &value }) {
+                Some(kept_entry) if kept_entry.kind == kind => write!(kept, "{text} ").unwrap(),
+                Some(tombstone) => {
+                    assert_eq!((tombstone.kind, tombstone.value), (Kind::Delete, &b""[..]));
+                    write!(kept, "{}{}x ", key, tombstone.seq.0).unwrap();
+                }
+                None => {}
             }
         }
-        format!("{kept}({} shadowed, {} buried)\n", retain.shadowed, retain.buried)
+        let expired = match retain.expired {
+            0 => String::new(),
+            expired => format!(", {expired} expired"),
+        };
+        format!("{kept}({} shadowed, {} buried{expired})\n", retain.shadowed, retain.buried)
     }
 }
 

@@ -153,9 +153,9 @@ impl World {
         let mut all: Vec<Record> =
             plan.inputs.iter().flat_map(|&(_, n)| self.records(n).as_ref().clone()).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        let mut retain = Retain::new(&seen, &plan);
+        let mut retain = Retain::new(&seen, &plan, 0);
         all.retain(|(key, seq, kind)| {
-            retain.keep(&Entry { key, seq: SeqNo(*seq), kind: *kind, value: b"" })
+            retain.keep(Entry { key, seq: SeqNo(*seq), kind: *kind, value: b"" }).is_some()
         });
         let table = if plan.target == 0 { all.len().max(1) } else { 20 };
         let mut edit = VersionEdit { removed: plan.inputs.clone(), ..VersionEdit::default() };

@@ -36,7 +36,11 @@ fn segments_look_as_they_did() {
                 chain_frame(Chain { segment: number(1), end: number(2), last_seq }, head)
             }
             "put" => {
-                builder.push(&Op::Put { key: words[1].as_bytes(), value: words[2].as_bytes() });
+                builder.push(&Op::Put {
+                    key: words[1].as_bytes(),
+                    value: words[2].as_bytes(),
+                    expires_at_ms: 0,
+                });
                 return String::new();
             }
             "delete" => {
