@@ -27,6 +27,7 @@ pub mod command;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod error_classes;
 pub mod format;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]

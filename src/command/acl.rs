@@ -50,7 +50,7 @@ pub(super) fn cat(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError>
             let all = table::all_with_subcommands();
             all.filter(|spec| spec.categories.contains(&category)).map(|spec| spec.name).collect()
         }
-        _ => return Err(wrong_arity("cat")),
+        _ => return Err(wrong_arity(args)),
     };
     bulks(&names, out);
     Ok(())
@@ -60,7 +60,7 @@ pub(super) fn genpass(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandEr
     let bits = match (args.len(), args.get(2)) {
         (2, _) => 256,
         (3, Some(bits)) => strict_number(bits).ok_or(CommandError::NotInteger)?,
-        _ => return Err(wrong_arity("genpass")),
+        _ => return Err(wrong_arity(args)),
     };
     let bits = usize::try_from(bits).ok().filter(|bits| (1..=GENPASS_BITS_MAX).contains(bits));
     let bits = bits.ok_or(CommandError::text(
@@ -160,7 +160,7 @@ pub(super) fn log(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError>
         (3, Some(word)) if word.eq_ignore_ascii_case(b"reset") => writer::ok(out),
         (3, Some(count)) if strict_number(count).is_some() => writer::array(out, 0),
         (3, Some(_)) => return Err(CommandError::NotInteger),
-        _ => return Err(wrong_arity("log")),
+        _ => return Err(wrong_arity(args)),
     }
     Ok(())
 }
@@ -169,7 +169,8 @@ pub(super) fn setuser() -> CommandError {
     CommandError::text(SETTLED)
 }
 
-fn wrong_arity(sub: &str) -> CommandError {
+fn wrong_arity(args: Args<'_>) -> CommandError {
+    let sub = String::from_utf8_lossy(args.arg(1));
     CommandError::text(format!(
         "ERR unknown subcommand or wrong number of arguments for '{sub}'. Try ACL HELP."
     ))

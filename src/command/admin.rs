@@ -109,12 +109,6 @@ pub(super) fn script_exists(args: Args<'_>, out: &mut Vec<u8>) {
     (2..args.len()).for_each(|_| writer::integer(out, 0));
 }
 
-pub(super) fn memory_doctor(out: &mut Vec<u8>, protocol: Protocol) {
-    let text = "Nothing to report: all buffers, memtables and caches are cut from one budget (maxmemory), which is \
-                never exceeded to hold data. INFO memory and MEMORY STATS show what it is used for.\n";
-    writer::verbatim(out, text.as_bytes(), protocol);
-}
-
 /// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`. All of them end in the same way: nothing acknowledged is lost.
 pub(super) fn shutdown(server: &ServerFacts, args: Args<'_>) -> Result<Flow, CommandError> {
     let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);

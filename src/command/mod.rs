@@ -13,6 +13,7 @@ mod error;
 pub mod info;
 mod introspect;
 pub mod latency;
+mod memory;
 mod server;
 mod session;
 mod specs;
@@ -26,6 +27,7 @@ pub use args::{
     stats_scope,
 };
 pub use error::CommandError;
+pub(crate) use memory::memory_stats;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
 pub use table::{CommandId, CommandSet, Place, Refusal, Spec, lookup, resolve};
 
@@ -116,7 +118,7 @@ fn local(
         }
         Id::FunctionList => admin::function_list(args, out)?,
         Id::Lolwut => admin::lolwut(out, protocol),
-        Id::MemoryDoctor => admin::memory_doctor(out, protocol),
+        Id::MemoryDoctor => memory::doctor(out, protocol),
         Id::MemoryMallocStats => {
             writer::bulk(out, b"Stats not supported for the current allocator");
         }

@@ -408,9 +408,13 @@ impl Worker {
             self.ring.accept_multi(listener, LISTENER);
         }
         self.net.tell_rates(&mut self.swept, now);
+        (self.net.input_held_max, self.net.output_held_max) = (0, 0);
         let timeout = self.shared.live.timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
+            let held = (conn.unparsed_bytes() as u64, conn.waiting_output() as u64);
+            self.net.input_held_max = self.net.input_held_max.max(held.0);
+            self.net.output_held_max = self.net.output_held_max.max(held.1);
             if conn.has_lingered(now) {
                 self.remove(key);
                 continue;

@@ -167,6 +167,9 @@ impl Worker {
         if conn.replies.has_left() {
             let now = *now.insert(self.env.now());
             self.net.errors += conn.replies.tell(now, &mut self.tallies);
+            if let Some(errors) = conn.replies.take_errors() {
+                self.net.error_classes.add(&errors);
+            }
         }
         if !conn.gated && conn.replies.gate(released).is_some() {
             conn.gated = true;

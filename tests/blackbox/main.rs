@@ -13,6 +13,7 @@
 
 mod common;
 
+mod admin;
 mod clients;
 mod flush;
 mod info;

@@ -20,6 +20,8 @@ pub(crate) enum Reason {
     Idle,
     /// A table rich in tombstones, with nothing more urgent to do.
     Tombstones,
+    /// Somebody asked for everything to be merged.
+    Asked,
     /// Size-tiered: enough runs of one size.
     Tier,
     /// Size-tiered: a run moves down, to make room above it.
@@ -35,6 +37,7 @@ impl fmt::Display for Reason {
             Self::LevelFull => "level is full",
             Self::Idle => "idle",
             Self::Tombstones => "tombstones",
+            Self::Asked => "asked for",
             Self::Tier => "runs of one size",
             Self::Slide => "makes room above",
         })

@@ -140,6 +140,7 @@ pub(super) static TABLE: &[Spec] = &[
         args: &[ArgDoc { token: Some("VERSION"), flags: OPTIONAL, ..arg("version", "integer") }],
         ..spec("lolwut", Id::Lolwut, Place::Local, -1, READ)
     },
+    container("memory", Id::Memory, "4.0.0", "What memory is used for", &MEMORY),
     container("function", Id::Function, "7.0.0", "There are no functions", FUNCTION),
     container("script", Id::Script, "2.6.0", "There are no scripts", SCRIPT),
     container("module", Id::Module, "4.0.0", "There are no modules", MODULE),
@@ -255,7 +256,7 @@ static MODULE: &[Spec] = &[
 ];
 
 /// MEMORY's, but for USAGE, which is about a key.
-pub(super) const MEMORY: [Spec; 5] = [
+static MEMORY: [Spec; 5] = [
     Spec {
         since: "4.0.0",
         summary: "What is wrong with the use of memory",
