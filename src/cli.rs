@@ -98,6 +98,9 @@ pub struct StartArgs {
     /// Address to listen on; 0.0.0.0 is every network of this machine [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
+    /// File whose first line is the password that clients must give [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub requirepass_file: Option<String>,
     /// Directory of all data; made if absent [default: ./db_data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
@@ -169,6 +172,7 @@ impl StartArgs {
         let named = [
             ("port", &self.port),
             ("bind", &self.bind),
+            ("requirepass-file", &self.requirepass_file),
             ("data-dir", &self.data_dir),
             ("shards", &self.shards),
             ("sync", &self.sync),

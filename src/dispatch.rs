@@ -328,6 +328,10 @@ impl Dispatcher<'_> {
                 let per_shard = matches!(stats_scope(args), Ok(StatsScope::EachShard));
                 Rule::Stats { cores: Vec::new(), show: Show::Stats { per_shard } }
             }
+            CommandId::Bgsave => Rule::Said("Background saving started"),
+            CommandId::Bgrewriteaof => Rule::Said("Background append only file rewriting started"),
+            CommandId::Lastsave => Rule::Stats { cores: Vec::new(), show: Show::LastSave },
+            CommandId::MemoryStats => Rule::Stats { cores: Vec::new(), show: Show::Memory },
             CommandId::Info => {
                 Rule::Stats { cores: Vec::new(), show: Show::Info(info_sections(args)) }
             }

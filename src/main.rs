@@ -80,8 +80,9 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let serving = Arc::new(AtomicBool::new(false));
     let (ask, asked) = channel();
     let answer = Arc::clone(&serving);
+    let shutdown = ask.clone();
     std::thread::spawn(move || heed(signals, &ask, &answer));
-    let server = prepared.start(Some(listener))?;
+    let server = prepared.start(Some(listener), Some(shutdown))?;
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
     // An error would be a thread that ended without a signal, which it does not.

@@ -20,6 +20,7 @@ use shard::key::SeqNo;
 
 use crate::asked::Asked;
 use crate::command::CommandId;
+use crate::error_classes::ErrorClasses;
 use crate::latency::Tallies;
 use crate::resp::writer;
 
@@ -54,6 +55,8 @@ pub(crate) struct Replies {
     open_holes: u32,
     /// What the replies answer.
     asked: Asked,
+    /// Errors that were not told yet, by their first word.
+    errors: Option<Box<ErrorClasses>>,
 }
 
 impl Segment {
@@ -78,7 +81,11 @@ impl Sink for Replies {
     fn done(&mut self, gate: SeqNo) {
         let added = self.staged.len() - self.staged_bytes;
         assert!(added > 0, "a reply has bytes");
-        self.asked.added(is_error(&self.staged[self.staged_bytes..]));
+        let failed = is_error(&self.staged[self.staged_bytes..]);
+        self.asked.added(failed);
+        if failed {
+            self.errors.get_or_insert_default().count(&self.staged[self.staged_bytes..]);
+        }
         self.staged_bytes = self.staged.len();
         if let Some(Segment::Ready { bytes, replies, gate: first }) = self.segments.back_mut() {
             *bytes += added;
@@ -117,6 +124,11 @@ impl Replies {
         self.asked.tell(now, tallies)
     }
 
+    /// The errors since this was last asked.
+    pub(crate) fn take_errors(&mut self) -> Option<Box<ErrorClasses>> {
+        self.errors.take()
+    }
+
     /// Whether replies of this connection are still to come from elsewhere.
     pub(crate) fn has_open_holes(&self) -> bool {
         self.open_holes > 0
@@ -153,6 +165,7 @@ impl Replies {
             panic!("hole {id} is not open")
         };
         if is_error(&bytes) {
+            self.errors.get_or_insert_default().count(&bytes);
             self.asked.failed(self.segments.range(..place).map(Segment::replies).sum());
         }
         let Segment::Hole { filled, .. } = &mut self.segments[place] else {

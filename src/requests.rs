@@ -201,7 +201,11 @@ impl Requests {
             let args = request.args(&command);
             if matches!(
                 command.id,
-                CommandId::Stats | CommandId::Info | CommandId::LatencyHistogram
+                CommandId::Stats
+                    | CommandId::Info
+                    | CommandId::LatencyHistogram
+                    | CommandId::Lastsave
+                    | CommandId::MemoryStats
             ) {
                 let stats = stats(executor, shows_commands(command.id, args));
                 answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats))));

@@ -21,6 +21,7 @@ use shard::options::Options;
 use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
+use crate::access::Penalties;
 use crate::command::info;
 use crate::error::ServerError;
 use crate::execute::Executor;
@@ -68,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) bulk_bytes_max: u32,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) live: Arc<Live>,
+    /// Of wrong passwords, by address.
+    pub(crate) penalties: Penalties,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
     /// Set when all shards are open.
@@ -176,6 +179,7 @@ impl Server {
             bulk_bytes_max: setup.bulk_bytes_max,
             ledger: Arc::new(Ledger::new(setup.connection_bytes)),
             live: Arc::new(setup.live),
+            penalties: Penalties::default(),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
             recovery: OnceLock::new(),

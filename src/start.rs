@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show_size};
@@ -79,11 +80,15 @@ impl Prepared {
         Ok(listener)
     }
 
-    /// Starts the cores and opens the shards.
+    /// Starts the cores and opens the shards. `stop`: whom SHUTDOWN tells.
     ///
     /// # Errors
     /// The first shard's or the runtime's error.
-    pub fn start(self, listener: Option<TcpListener>) -> Result<Server, ServerError> {
+    pub fn start(
+        self,
+        listener: Option<TcpListener>,
+        stop: Option<Sender<()>>,
+    ) -> Result<Server, ServerError> {
         let Self { config, machine, data_dir, plan } = self;
         let cpus = runtime::available_cpus().map_err(ServerError::Runtime)?;
         let shards = data_dir.shards() as usize;
@@ -94,6 +99,10 @@ impl Prepared {
             digits
         });
         let port = listener.as_ref().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+        let live = Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling);
+        if let Some(stop) = stop {
+            live.stop_by(stop);
+        }
         let setup = Setup {
             // More shards than cores share them: the directory decides the number.
             cpus: cpus.iter().copied().cycle().take(shards).collect(),
@@ -101,7 +110,7 @@ impl Prepared {
             listener,
             bulk_bytes_max: u32::try_from(plan.value_bytes_max).unwrap_or(u32::MAX),
             connection_bytes: plan.connection_bytes,
-            live: Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling),
+            live,
             telemetry: Static {
                 started: Instant::now(),
                 started_wall_s: sys::wall_us() / 1_000_000,

@@ -15,7 +15,7 @@ struct Width {
 
 impl Width {
     fn parse(argument: &[u8]) -> Outcome<Self> {
-        let wrong = CommandError::Text(
+        let wrong = CommandError::text(
             "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
         );
         let (is_signed, digits) = match argument.split_first() {
@@ -106,7 +106,7 @@ fn parse(args: Args<'_>) -> Outcome<Vec<Step>> {
                 b"fail" => Overflow::Fail,
                 _ => {
                     let text = "ERR Invalid OVERFLOW type specified";
-                    return Err(CommandError::Text(text).into());
+                    return Err(CommandError::text(text).into());
                 }
             };
             index += 2;
@@ -139,7 +139,7 @@ pub(super) fn bitfield_ro(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) 
     let steps = parse(args)?;
     if steps.iter().any(|step| step.action != Action::Get) {
         let text = "ERR BITFIELD_RO only supports the GET subcommand";
-        return Err(CommandError::Text(text).into());
+        return Err(CommandError::text(text).into());
     }
     run(txn, args.arg(1), &steps, out)
 }

@@ -57,7 +57,7 @@ pub(super) fn setbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
         Some(1) => true,
         _ => {
             let text = "ERR bit is not an integer or out of range";
-            return Err(CommandError::Text(text).into());
+            return Err(CommandError::text(text).into());
         }
     };
     let (mut bytes, expires_at_ms) = txn.get(key)?.unwrap_or_default();
@@ -178,7 +178,7 @@ pub(super) fn bitpos(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
         0 => false,
         1 => true,
         _ => {
-            return Err(CommandError::Text("ERR The bit argument must be 1 or 0.").into());
+            return Err(CommandError::text("ERR The bit argument must be 1 or 0.").into());
         }
     };
     // Absent is an endless array of zeroes, whatever the range.
@@ -217,7 +217,7 @@ pub(super) fn bitop(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
     };
     if is(operation, "not") && args.len() != 4 {
         let text = "ERR BITOP NOT must be called with a single source key.";
-        return Err(CommandError::Text(text).into());
+        return Err(CommandError::text(text).into());
     }
     let mut result = txn.get(args.arg(3))?.map_or_else(Vec::new, |(bytes, _)| bytes);
     if is(operation, "not") {

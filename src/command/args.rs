@@ -36,6 +36,12 @@ pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
         CommandId::Flushdb | CommandId::Flushall => {
             flush_mode(args)?;
         }
+        CommandId::Bgsave => match args.get(1) {
+            Some(word) if args.len() > 2 || !word.eq_ignore_ascii_case(b"schedule") => {
+                return Err(CommandError::Syntax);
+            }
+            _ => {}
+        },
         CommandId::Stats => {
             stats_scope(args)?;
         }
@@ -119,10 +125,15 @@ impl<'a> ScanOptions<'a> {
 /// # Errors
 /// Anything else.
 pub fn flush_mode(args: Args<'_>) -> Result<FlushMode, CommandError> {
-    match (args.len(), args.get(1)) {
-        (1, _) => Ok(FlushMode::Default),
-        (2, Some(mode)) if mode.eq_ignore_ascii_case(b"async") => Ok(FlushMode::Async),
-        (2, Some(mode)) if mode.eq_ignore_ascii_case(b"sync") => Ok(FlushMode::Sync),
+    flush_mode_at(args, 1)
+}
+
+/// The same from argument `at` on.
+pub(super) fn flush_mode_at(args: Args<'_>, at: usize) -> Result<FlushMode, CommandError> {
+    match (args.len() - at, args.get(at)) {
+        (0, _) => Ok(FlushMode::Default),
+        (1, Some(mode)) if mode.eq_ignore_ascii_case(b"async") => Ok(FlushMode::Async),
+        (1, Some(mode)) if mode.eq_ignore_ascii_case(b"sync") => Ok(FlushMode::Sync),
         _ => Err(CommandError::Syntax),
     }
 }

@@ -1,11 +1,13 @@
 //! The table of settings. A new setting is a field of `LsmConfig`, a default, and an entry here.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use shard::options::{CompactionStyle, SyncPolicy};
 
 use super::value::{CacheCapacity, parse_seconds, parse_size, show_size, show_time};
 use super::{FlushDb, LogFormat, LogLevel, LsmConfig, sync_name};
+use crate::access::{DebugCommand, PasswordDigest};
 use crate::limits::SHARDS_MAX;
 
 /// One setting.
@@ -39,7 +41,7 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "bind",
-        doc: "Address to listen on. 0.0.0.0 is every IPv4 network of this machine: there is no password yet.",
+        doc: "Address to listen on. 0.0.0.0 is every IPv4 network of this machine: set a password then (requirepass_file).",
         default: "127.0.0.1",
         set: |config, text| {
             let bind = text.parse().map_err(|_| format!("'{text}' is not an IP address"))?;
@@ -47,6 +49,118 @@ pub(super) static FIELDS: &[Field] = &[
             Ok(())
         },
         get: |config| Some(quoted(&config.bind.to_string())),
+    },
+    Field {
+        name: "requirepass",
+        doc: "Password of the default user; empty: none. Kept as its SHA-256 only, and shown nowhere. Not as a flag: others could\n\
+              read it there; a file that has it must not be readable by others.",
+        default: "",
+        set: |config, text| {
+            config.requirepass = password(text);
+            config.requirepass_file = None;
+            Ok(())
+        },
+        get: |_| None,
+    },
+    Field {
+        name: "requirepass_sha256",
+        doc: "The same as its SHA-256, in 64 hexadecimal digits.",
+        default: "",
+        set: |config, text| {
+            config.requirepass = password_digest(text)?;
+            config.requirepass_file = None;
+            Ok(())
+        },
+        get: |_| None,
+    },
+    Field {
+        name: "requirepass_file",
+        doc: "File whose first line is the password of the default user; must not be readable by others (chmod 600).",
+        default: "",
+        set: |config, text| {
+            config.requirepass_file = path(text);
+            config.requirepass = None;
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.requirepass_file.as_deref())),
+    },
+    Field {
+        name: "readonly_user",
+        doc: "Name of a second user, who may use no command that writes or administers; empty: none. Needs a password.",
+        default: "",
+        set: |config, text| {
+            if text == crate::access::DEFAULT_USER {
+                return Err("the default user is another one".into());
+            }
+            if !text.chars().all(|char| char.is_ascii_graphic()) {
+                return Err(format!(
+                    "'{text}' has other characters than letters, digits and signs"
+                ));
+            }
+            config.readonly_user = text.into();
+            Ok(())
+        },
+        get: |config| Some(quoted(&config.readonly_user)),
+    },
+    Field {
+        name: "readonly_password",
+        doc: "Password of readonly_user. What is said of requirepass holds.",
+        default: "",
+        set: |config, text| {
+            config.readonly_password = password(text);
+            config.readonly_password_file = None;
+            Ok(())
+        },
+        get: |_| None,
+    },
+    Field {
+        name: "readonly_password_file",
+        doc: "File whose first line is that password; must not be readable by others.",
+        default: "",
+        set: |config, text| {
+            config.readonly_password_file = path(text);
+            config.readonly_password = None;
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.readonly_password_file.as_deref())),
+    },
+    Field {
+        name: "deny_commands",
+        doc: "Commands that nobody may use, and categories: \"flushall, config|set, @dangerous\". Fixed at start.",
+        default: "",
+        set: |config, text| {
+            crate::access::deny_list(text)?;
+            config.deny_commands = text.into();
+            Ok(())
+        },
+        get: |config| Some(quoted(&config.deny_commands)),
+    },
+    Field {
+        name: "protected_mode",
+        doc: "yes: as long as there is no password, clients of other machines are refused. no: they are served.",
+        default: "yes",
+        set: |config, text| yes_or_no(text).map(|on| config.protected_mode = on),
+        get: |config| Some(quoted(yes_no(config.protected_mode))),
+    },
+    Field {
+        name: "allow_remote_admin",
+        doc: "yes: CONFIG SET, SHUTDOWN and DEBUG are taken from other machines, too. no: over loopback and the unix socket only.",
+        default: "no",
+        set: |config, text| yes_or_no(text).map(|on| config.allow_remote_admin = on),
+        get: |config| Some(quoted(yes_no(config.allow_remote_admin))),
+    },
+    Field {
+        name: "enable_debug_command",
+        doc: "DEBUG, which can stop a core for a while. no: never. local: for clients of this machine. yes: for all administrators.",
+        default: "no",
+        set: |config, text| {
+            config.enable_debug_command = choice(text, &DEBUG_COMMAND)?;
+            Ok(())
+        },
+        get: |config| {
+            let is_it = |(_, value): &&(&str, DebugCommand)| *value == config.enable_debug_command;
+            DEBUG_COMMAND.iter().find(is_it).map(|(name, _)| quoted(name))
+        },
     },
     Field {
         name: "data_dir",
@@ -248,6 +362,48 @@ pub(super) static FIELDS: &[Field] = &[
         get: |config| config.proto_max_bulk_len.map(size),
     },
     Field {
+        name: "slowlog_log_slower_than",
+        doc: "Commands that took at least so long are kept for SLOWLOG, in microseconds; 0: all, -1: none.",
+        default: "10000",
+        set: |config, text| integer(text, -1).map(|micros| config.slowlog_log_slower_than = micros),
+        get: |config| Some(config.slowlog_log_slower_than.to_string()),
+    },
+    Field {
+        name: "slowlog_max_len",
+        doc: "Entries that SLOWLOG keeps. Larger: more memory, up to some KB an entry.",
+        default: "128",
+        set: |config, text| integer(text, 0).map(|entries| config.slowlog_max_len = entries),
+        get: |config| Some(config.slowlog_max_len.to_string()),
+    },
+    Field {
+        name: "latency_monitor_threshold",
+        doc: "Events that took at least so long are kept for LATENCY, in milliseconds; 0: none.",
+        default: "0",
+        set: |config, text| {
+            integer(text, 0).map(|millis| config.latency_monitor_threshold = millis)
+        },
+        get: |config| Some(config.latency_monitor_threshold.to_string()),
+    },
+    Field {
+        name: "latency_tracking",
+        doc: "yes: latencies are counted by command, for LATENCY HISTOGRAM and INFO latencystats. no: they are not.",
+        default: "yes",
+        set: |config, text| yes_or_no(text).map(|on| config.latency_tracking = on),
+        get: |config| Some(quoted(yes_no(config.latency_tracking))),
+    },
+    Field {
+        name: "notify_keyspace_events",
+        doc: "Which events of keys are published, in Redis' letters, as KEA; empty: none.",
+        default: "",
+        set: |config, text| {
+            let events = crate::live::notify::parse(text)
+                .ok_or_else(|| format!("'{text}' has other letters than Ag$lshzxeKEtmdn"))?;
+            config.notify_keyspace_events = events;
+            Ok(())
+        },
+        get: |config| Some(quoted(&crate::live::notify::show(config.notify_keyspace_events))),
+    },
+    Field {
         name: "log_format",
         doc: "text: for people. json: one object per line.",
         default: "text",
@@ -336,6 +492,32 @@ pub(super) static FIELDS: &[Field] = &[
     },
 ];
 
+const DEBUG_COMMAND: [(&str, DebugCommand); 3] =
+    [("no", DebugCommand::No), ("local", DebugCommand::Local), ("yes", DebugCommand::Yes)];
+
+/// Settings that are secrets: a command line can be read by everyone on the machine.
+pub(super) const SECRETS: &[&str] = &["requirepass", "requirepass_sha256", "readonly_password"];
+
+fn password(text: &str) -> Option<PasswordDigest> {
+    (!text.is_empty()).then(|| PasswordDigest::of(text.as_bytes()))
+}
+
+fn password_digest(text: &str) -> Result<Option<PasswordDigest>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let digest = PasswordDigest::from_hex(text);
+    digest.map(Some).ok_or_else(|| "not 64 hexadecimal digits".to_owned())
+}
+
+fn path(text: &str) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}
+
+fn shown_path(path: Option<&Path>) -> String {
+    quoted(&path.unwrap_or(Path::new("")).to_string_lossy())
+}
+
 const LEVELS: [(&str, LogLevel); 5] = [
     ("error", LogLevel::Error),
     ("warn", LogLevel::Warn),
@@ -350,6 +532,21 @@ fn whole<T: FromStr + TryFrom<u64>>(text: &str, least: u64, most: u64) -> Result
     number
         .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| format!("'{text}' is not a whole number from {least} to {most}"))
+}
+
+/// A whole number from `least` on.
+fn integer(text: &str, least: i64) -> Result<i64, String> {
+    let number = text.parse::<i64>().ok().filter(|number| *number >= least);
+    number.ok_or_else(|| format!("'{text}' is not a whole number from {least} on"))
+}
+
+/// `yes` or `no`, as Redis writes them; TOML's own words are taken too.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    choice(text, &[("yes", true), ("no", false), ("true", true), ("false", false)])
+}
+
+fn yes_no(on: bool) -> &'static str {
+    if on { "yes" } else { "no" }
 }
 
 fn size_between(text: &str, least: u64, most: u64) -> Result<u64, String> {

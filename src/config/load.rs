@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::fields::{ALIASES, FIELDS, Field};
+use super::fields::{ALIASES, FIELDS, Field, SECRETS};
+use super::secrets;
 use super::{ConfigError, LsmConfig, Source};
 use crate::limits::CONFIG_BYTES_MAX;
 
@@ -29,14 +30,29 @@ pub fn load(
         environment.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     let named = variables.remove(ENV_FILE);
     let file = file.or(named.as_deref().map(Path::new));
-    match file {
-        None => layers(None, variables, flags),
+    let mut config = match file {
+        None => layers(None, variables, flags)?,
         Some(path) => {
             let source = Source::File(path.to_owned());
-            let text = read(path).map_err(|error| ConfigError::new(&source, error))?;
-            layers(Some((&text, &source)), variables, flags)
+            let failed = |error| ConfigError::new(&source, error);
+            let text = read(path).map_err(failed)?;
+            if has_secrets(&text) {
+                secrets::is_private(path).map_err(failed)?;
+            }
+            layers(Some((&text, &source)), variables, flags)?
         }
-    }
+    };
+    config.read_secrets()?;
+    Ok(config)
+}
+
+/// Whether a file of settings has a password in it.
+fn has_secrets(text: &str) -> bool {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    table.iter().any(|(name, value)| {
+        let is_set = value.as_str().is_none_or(|text| !text.is_empty());
+        is_set && SECRETS.contains(&name.replace('-', "_").as_str())
+    })
 }
 
 /// [`load`] of what was read: the file's text, the variables with our prefix, the flags.
@@ -60,6 +76,12 @@ pub(crate) fn layers(
         let source = Source::Flag(flag.clone());
         let key = key.replace('-', "_");
         let field = find(&key, |field| field.name == key).ok_or_else(|| unknown(&source, &key))?;
+        if SECRETS.contains(&field.name) {
+            let problem = "others can read it on a command line; use a file, or the environment";
+            // The source would repeat it.
+            let source = Source::Flag(format!("--set {}", field.name));
+            return Err(ConfigError::new(&source, problem));
+        }
         config.set(field, value, &source)?;
     }
     config.check()?;
@@ -117,6 +139,18 @@ impl LsmConfig {
 
     /// What no single setting can tell.
     fn check(&self) -> Result<(), ConfigError> {
+        let has_password =
+            self.readonly_password.is_some() || self.readonly_password_file.is_some();
+        if !self.readonly_user.is_empty() && !has_password {
+            return Err(ConfigError::whole(
+                "readonly_user",
+                &self.readonly_user,
+                "it has no password; set readonly_password_file",
+            ));
+        }
+        if has_password && self.readonly_user.is_empty() {
+            return Err(ConfigError::whole("readonly_password", "..", "there is no readonly_user"));
+        }
         let thresholds = &self.compaction_thresholds;
         let (slow, stop) = (thresholds.l0_slow_tables, thresholds.l0_stop_tables);
         if slow < thresholds.l0_compact_tables {
@@ -165,7 +199,8 @@ impl LsmConfig {
             for line in field.doc.lines() {
                 let _ = writeln!(out, "# {line}");
             }
-            let _ = writeln!(out, "# Default: {}.", field.default);
+            let default = if field.default.is_empty() { "none" } else { field.default };
+            let _ = writeln!(out, "# Default: {default}.");
             let _ = match (field.get)(self) {
                 Some(value) => writeln!(out, "{name} = {value}"),
                 None => writeln!(out, "# {name} ="),

@@ -4,11 +4,13 @@
 //!   CONFIG GET come from it.
 //! - `load`: the layers, unknown names, `--print-config`.
 //! - `memory`: the one budget and its split.
+//! - `secrets`: passwords that lie in files of their own.
 //! - `value`: sizes and times as text.
 
 mod fields;
 mod load;
 mod memory;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -18,6 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::{DebugCommand, PasswordDigest, Policy};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use load::layers;
 pub use load::{ENV_PREFIX, load};
@@ -86,6 +89,19 @@ pub enum LogLevel {
 pub struct LsmConfig {
     pub port: u16,
     pub bind: IpAddr,
+    /// The default user's; `None`: it needs none.
+    pub requirepass: Option<PasswordDigest>,
+    /// Read once all layers are known.
+    pub requirepass_file: Option<PathBuf>,
+    /// Its name; empty: there is none.
+    pub readonly_user: String,
+    pub readonly_password: Option<PasswordDigest>,
+    pub readonly_password_file: Option<PathBuf>,
+    /// Commands and categories that nobody may use, as text that was checked.
+    pub deny_commands: String,
+    pub protected_mode: bool,
+    pub allow_remote_admin: bool,
+    pub enable_debug_command: DebugCommand,
     pub data_dir: PathBuf,
     pub shards: Option<u32>,
     pub sync: SyncPolicy,
@@ -116,6 +132,14 @@ pub struct LsmConfig {
     pub tcp_keepalive: Duration,
     /// Bytes.
     pub proto_max_bulk_len: Option<u64>,
+    /// Microseconds; negative: off.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: i64,
+    /// Milliseconds; 0: off.
+    pub latency_monitor_threshold: i64,
+    pub latency_tracking: bool,
+    /// Flags of [`crate::live::notify`].
+    pub notify_keyspace_events: u32,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
 }
@@ -125,6 +149,15 @@ impl Default for LsmConfig {
         Self {
             port: 8080,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            requirepass: None,
+            requirepass_file: None,
+            readonly_user: String::new(),
+            readonly_password: None,
+            readonly_password_file: None,
+            deny_commands: String::new(),
+            protected_mode: true,
+            allow_remote_admin: false,
+            enable_debug_command: DebugCommand::No,
             data_dir: "./db_data".into(),
             shards: None,
             sync: SyncPolicy::Always,
@@ -145,6 +178,11 @@ impl Default for LsmConfig {
             timeout: Duration::ZERO,
             tcp_keepalive: Duration::from_secs(60),
             proto_max_bulk_len: None,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold: 0,
+            latency_tracking: true,
+            notify_keyspace_events: 0,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
         }
@@ -206,6 +244,17 @@ impl ConfigError {
 }
 
 impl LsmConfig {
+    pub(crate) fn access_policy(&self) -> Policy {
+        let name = self.readonly_user.clone();
+        Policy {
+            readonly: self.readonly_password.map(|digest| (name, digest)),
+            // Checked when it was set.
+            denied: crate::access::deny_list(&self.deny_commands).unwrap_or_default(),
+            allow_remote_admin: self.allow_remote_admin,
+            debug: self.enable_debug_command,
+        }
+    }
+
     /// Names and values for CONFIG GET: Redis' names first, as tools ask for them, then ours.
     pub fn redis_settings(&self, plan: &MemoryPlan) -> Vec<(String, String)> {
         let sync = sync_name(self.sync);

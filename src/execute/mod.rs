@@ -130,6 +130,8 @@ enum Combined {
 enum Job {
     Flush,
     Erase,
+    /// Merges all tables; takes as long as it takes, beside the others.
+    Compact,
     Count,
     /// Take the sync policy that is set now.
     Policy,
@@ -153,6 +155,7 @@ pub(crate) struct Executor {
     reads: WorkQueue<ReadJob>,
     read: WorkQueue<ReadDone>,
     jobs: WorkQueue<JobOrder>,
+    long_jobs: WorkQueue<JobOrder>,
     filled: WorkQueue<Filled>,
     parts: Slab<Parts>,
     /// Values that commands wait for, and whose have all come.
@@ -187,6 +190,7 @@ impl Executor {
             reads: WorkQueue::default(),
             read: WorkQueue::default(),
             jobs: WorkQueue::default(),
+            long_jobs: WorkQueue::default(),
             filled: WorkQueue::default(),
             parts: Slab::default(),
             fetches: HashMap::new(),
@@ -219,18 +223,20 @@ impl Executor {
             let (orders, done) = (this.scans.clone(), this.scanned.clone());
             env.spawn(Queue::Commit, scans::scanner(this.shard.clone(), env.clone(), orders, done));
         }
-        let (jobs, filled) = (this.jobs.clone(), this.filled.clone());
-        let (shard, env_of_jobs, live) = (this.shard.clone(), env.clone(), Arc::clone(&this.live));
-        let erased = Rc::clone(&this.erased);
-        env.spawn(Queue::Commit, async move {
-            while let Some(order) = jobs.pop().await {
-                let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
-                erased.set(erased.get() + u64::from(matches!(order.job, Job::Erase)));
-                let JobOrder { target, hole, .. } = order;
-                let (bytes, gate) = (bytes.into(), SeqNo(0));
-                filled.push(Filled { target, hole, bytes, gate, holding: Holding::default() });
-            }
-        });
+        for (queue, jobs) in [(Queue::Commit, &this.jobs), (Queue::Compaction, &this.long_jobs)] {
+            let (jobs, filled) = (jobs.clone(), this.filled.clone());
+            let (shard, env_of_jobs) = (this.shard.clone(), env.clone());
+            let (live, erased) = (Arc::clone(&this.live), Rc::clone(&this.erased));
+            env.spawn(queue, async move {
+                while let Some(order) = jobs.pop().await {
+                    let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
+                    erased.set(erased.get() + u64::from(matches!(order.job, Job::Erase)));
+                    let JobOrder { target, hole, .. } = order;
+                    let (bytes, gate) = (bytes.into(), SeqNo(0));
+                    filled.push(Filled { target, hole, bytes, gate, holding: Holding::default() });
+                }
+            });
+        }
         this
     }
 
@@ -244,6 +250,7 @@ impl Executor {
         self.reads.close();
         self.jobs.close();
         self.scans.close();
+        self.long_jobs.close();
     }
 
     /// A reply that became ready since, if any.
@@ -298,6 +305,13 @@ impl Executor {
                 self.look_for_keys(id, args, protocol, target, sink);
             }
             CommandId::Dbsize => self.order(Job::Count, target, sink),
+            CommandId::Save | CommandId::Bgsave | CommandId::Bgrewriteaof => {
+                self.order(Job::Flush, target, sink);
+            }
+            CommandId::Compact => {
+                let hole = sink.hole(0);
+                self.long_jobs.push(JobOrder { job: Job::Compact, target, hole });
+            }
             CommandId::Flushall => self.order(Job::Erase, target, sink),
             CommandId::Flushdb => {
                 let erases = self.live.flushdb() == FlushDb::Erase;
@@ -646,6 +660,7 @@ async fn run_job(shard: &Shard<GlommioEnv>, env: &GlommioEnv, live: &Live, job: 
     let mut out = Vec::new();
     let done = match job {
         Job::Flush => shard.flush().await.map(|()| writer::ok(&mut out)),
+        Job::Compact => shard.compact_all().await.map(|()| writer::ok(&mut out)),
         Job::Erase => shard.erase().await.map(|()| writer::ok(&mut out)),
         Job::Policy => shard.set_policy(live.sync()).await.map(|()| writer::ok(&mut out)),
         Job::Count => count_keys(shard, env).await.map(|count| writer::integer(&mut out, count)),

@@ -12,12 +12,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::Login;
 use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
     HOLD_PROGRESS_BYTES, HOLD_STALL_MAX, INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX,
-    OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX,
+    OUTPUT_BYTES_BEFORE_AUTH_MAX, OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
@@ -94,6 +95,7 @@ pub(crate) struct Connection {
     /// When a send last made progress (or began).
     pub(crate) progress_at: Duration,
     pub(crate) last_active_at: Duration,
+    pub(crate) accepted_at: Duration,
     /// When it last had sent [`HOLD_PROGRESS_BYTES`] more, and what it has sent since.
     sent_enough_at: Duration,
     sent_since_bytes: usize,
@@ -143,6 +145,7 @@ impl Connection {
             needs_bytes: false,
             progress_at: now,
             last_active_at: now,
+            accepted_at: now,
             sent_enough_at: now,
             sent_since_bytes: 0,
             lingers_since: now,
@@ -218,8 +221,11 @@ impl Connection {
     /// The client does not read its replies as fast as it sends commands.
     pub(crate) fn is_clogged(&self) -> bool {
         let waiting = self.waiting_output();
-        waiting >= OUTPUT_BYTES_STOP_READING
-            || (waiting > HOLDING_BYTES_FREE && self.ledger.output.is_full())
+        let max = match self.session.login {
+            Login::None => OUTPUT_BYTES_BEFORE_AUTH_MAX,
+            _ => OUTPUT_BYTES_STOP_READING,
+        };
+        waiting >= max || (waiting > HOLDING_BYTES_FREE && self.ledger.output.is_full())
     }
 
     /// Bytes came that are to be parsed.

@@ -3,7 +3,7 @@ pub(crate) mod arrivals;
 pub(crate) mod connection;
 
 use std::io::Write as _;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 
 /// A plain stream over a second descriptor of the socket.
@@ -27,13 +27,23 @@ pub(crate) fn shut_write(socket: &OwnedFd) {
     }
 }
 
-/// Peer and local address as text, empty where there is none.
-pub(crate) fn addresses(socket: &OwnedFd) -> (String, String) {
-    let text = |address: std::io::Result<std::net::SocketAddr>| {
+/// Both ends of a connection as text, empty where there is none.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    pub(crate) peer: String,
+    pub(crate) local: String,
+    /// The peer is on this machine: it came over loopback.
+    pub(crate) is_local: bool,
+}
+
+pub(crate) fn addresses(socket: &OwnedFd) -> Addresses {
+    let text = |address: std::io::Result<SocketAddr>| {
         address.map_or_else(|_| String::new(), |address| address.to_string())
     };
     stream(socket).map_or_else(Default::default, |stream| {
-        (text(stream.peer_addr()), text(stream.local_addr()))
+        let peer = stream.peer_addr();
+        let is_local = peer.as_ref().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
+        Addresses { peer: text(peer), local: text(stream.local_addr()), is_local }
     })
 }
 

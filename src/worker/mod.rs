@@ -27,14 +27,16 @@ use shard::env::ring::Ring;
 use shard::key::SeqNo;
 
 use self::across::Across;
-use crate::command::ServerFacts;
+use crate::access::Login;
+use crate::command::{ServerFacts, Session};
 use crate::dispatch::Outbox;
 use crate::engine::CoreTools;
 use crate::execute::{Executor, Filled, Target};
 use crate::facts::{CoreStats, Earlier, NetStats};
 use crate::gather::{GATHERED_GATE, Gathered};
 use crate::latency::Tallies;
-use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
+use crate::limits::{AUTH_TIME_MAX, MESSAGES_PER_PASS, OUTPUT_STALL_MAX, SWEEP_INTERVAL};
+use crate::live::Live;
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
 use crate::requests::{Anew, Finished, Requests};
@@ -49,6 +51,31 @@ const LISTENER: u64 = (1 << 56) - 1;
 /// How long a stopping core waits for clients to take their last replies.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// A reply that leaves when its time has come: to a wrong password.
+#[derive(Debug)]
+struct Late {
+    due: Duration,
+    key: Key,
+    hole: u32,
+    reply: Vec<u8>,
+}
+
+/// What requests may be like.
+#[derive(Debug, Clone, Copy)]
+struct InputLimits {
+    bulk_bytes_max: u32,
+}
+
+impl InputLimits {
+    fn of(self, session: &Session, live: &Live) -> ParserLimits {
+        if session.must_log_in(live) {
+            ParserLimits::before_auth(self.bulk_bytes_max)
+        } else {
+            ParserLimits::new(self.bulk_bytes_max)
+        }
+    }
+}
+
 /// One core.
 pub(crate) struct Worker {
     index: usize,
@@ -61,7 +88,7 @@ pub(crate) struct Worker {
     slots: Rc<SlotTable>,
     shared: Arc<Shared>,
     facts: ServerFacts,
-    limits: ParserLimits,
+    limits: InputLimits,
     listener: Option<OwnedFd>,
     /// Its accept ended and is to be armed again.
     accept_paused: bool,
@@ -85,6 +112,8 @@ pub(crate) struct Worker {
     roomless: VecDeque<Key>,
     /// [`crate::ledger::Account::returns`] when they were last looked at.
     room_seen: u64,
+    /// Replies that wait for their time; at most one a connection.
+    late: Vec<Late>,
     released: SeqNo,
     admission_seen: u64,
     finished: Vec<Finished>,
@@ -107,7 +136,7 @@ impl Worker {
     ) -> Self {
         let ring = env.ring().clone();
         let cores = shared.cores;
-        let limits = ParserLimits::new(shared.bulk_bytes_max);
+        let limits = InputLimits { bulk_bytes_max: shared.bulk_bytes_max };
         let facts = ServerFacts { now_us: 0, live: Arc::clone(&shared.live) };
         if let Some(listener) = &listener {
             ring.accept_multi(listener, LISTENER);
@@ -136,6 +165,7 @@ impl Worker {
             starved: Vec::new(),
             roomless: VecDeque::new(),
             room_seen: 0,
+            late: Vec::new(),
             released: executor.shard.released_seq(),
             admission_seen: 0,
             finished: Vec::new(),
@@ -407,19 +437,36 @@ impl Worker {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now + crate::limits::SWEEP_INTERVAL;
+        self.answer_late(now);
+        let next_late = self.late.iter().map(|late| late.due).min();
+        self.next_sweep = next_late.unwrap_or(Duration::MAX).min(now + SWEEP_INTERVAL);
         if let Some(listener) = &self.listener
             && std::mem::take(&mut self.accept_paused)
         {
             self.ring.accept_multi(listener, LISTENER);
         }
         self.net.tell_rates(&mut self.swept, now);
+        (self.net.input_held_max, self.net.output_held_max) = (0, 0);
         let timeout = self.shared.live.timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
+            let held = (conn.unparsed_bytes() as u64, conn.waiting_output() as u64);
+            self.net.input_held_max = self.net.input_held_max.max(held.0);
+            self.net.output_held_max = self.net.output_held_max.max(held.1);
             if conn.has_lingered(now) {
                 self.remove(key);
                 continue;
+            }
+            if conn.session.login == Login::None {
+                if !conn.session.must_log_in(&self.shared.live) {
+                    // The password was taken away.
+                    conn.session.begin(&self.shared.live);
+                    conn.parser.set_limits(self.limits.of(&conn.session, &self.shared.live));
+                } else if now.saturating_sub(conn.accepted_at) > AUTH_TIME_MAX {
+                    tracing::debug!(peer = conn.session.peer, "closed: it did not log in in time");
+                    self.kill(key);
+                    continue;
+                }
             }
             if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
@@ -451,6 +498,22 @@ impl Worker {
             if !self.quiet && self.conns.len() == 0 && self.requests.len() == 0 {
                 self.quiet = true;
                 self.shared.core_is_quiet(self.index);
+            }
+        }
+    }
+
+    /// Sends the replies whose time has come.
+    fn answer_late(&mut self, now: Duration) {
+        let mut next = 0;
+        while let Some(late) = self.late.get(next) {
+            if late.due > now {
+                next += 1;
+                continue;
+            }
+            let Late { key, hole, reply, .. } = self.late.swap_remove(next);
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.replies.fill(hole, reply.into(), SeqNo(0));
+                self.flush(key);
             }
         }
     }

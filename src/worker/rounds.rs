@@ -1,11 +1,15 @@
 //! A round of a connection: the commands that its input holds, up to where something must wait.
 
+use std::time::Duration;
+
 use shard::env::Env as _;
+use shard::env::glommio::GlommioEnv;
 use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::{Worker, transactions};
+use super::{Late, Worker, transactions};
+use crate::access::{self, Login};
 use crate::command::{self, CommandId, Flow, Place, Refusal, ServerFacts, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::latency::Tallies;
@@ -15,6 +19,7 @@ use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
 use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Parser, look_ahead};
+use crate::server::Shared;
 use crate::slab::Key;
 use crate::transaction::is_never_queued;
 
@@ -100,10 +105,13 @@ impl Worker {
             net,
             tallies,
             index,
+            limits,
             env,
             ready,
             unadmitted,
-            limits,
+            shared,
+            late,
+            next_sweep,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
@@ -112,9 +120,11 @@ impl Worker {
         conn.needs_bytes = false;
         // Both lend their arguments to the commands that change the connection.
         let mut replay = std::mem::take(&mut conn.replay);
-        let mut parser = std::mem::replace(&mut conn.parser, Parser::new(*limits));
+        let mut parser =
+            std::mem::replace(&mut conn.parser, Parser::new(limits.of(&conn.session, &facts.live)));
         let dispatcher = Dispatcher { index: *index, slots, executor, outbox };
-        let mut round = Round { key, dispatcher, facts, tallies, unadmitted };
+        let mut round =
+            Round { key, dispatcher, facts, tallies, unadmitted, env, shared, late, next_sweep };
         let (mut consumed, mut foreseen) = (0, 0);
         let mut step = Step::Next;
         let mut count = 0;
@@ -170,6 +180,9 @@ impl Worker {
             let kind = resolved.as_ref().ok().map(|spec| spec.id);
             conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
             step = round.run(conn, resolved, args);
+            if matches!(kind, Some(CommandId::Auth | CommandId::Hello | CommandId::Reset)) {
+                parser.set_limits(limits.of(&conn.session, &facts.live));
+            }
             if !conn.replay.is_done() {
                 replay = std::mem::take(&mut conn.replay);
             }
@@ -255,6 +268,10 @@ struct Round<'a> {
     facts: &'a ServerFacts,
     tallies: &'a mut Tallies,
     unadmitted: &'a mut Vec<Key>,
+    env: &'a GlommioEnv,
+    shared: &'a Shared,
+    late: &'a mut Vec<Late>,
+    next_sweep: &'a mut Duration,
 }
 
 impl Round<'_> {
@@ -292,18 +309,23 @@ impl Round<'_> {
                 return end_reply(conn, flow);
             }
         };
+        if !access::is_free(&conn.session, spec)
+            && let Err(error) = access::permit(&conn.session, &self.facts.live, spec)
+        {
+            self.tallies.rejected(spec.id);
+            if let Some(transaction) = &mut conn.transaction {
+                transaction.fail();
+            }
+            error.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Step::Next;
+        }
         if conn.transaction.is_some() && !is_never_queued(spec.id) {
             let dispatched = transactions::queue(conn, spec, args, &self.dispatcher);
             return self.after(conn, dispatched);
         }
         if spec.place == Place::Local {
-            let out = conn.replies.buffer();
-            let flow = command::run(&mut conn.session, self.facts, spec, args, out);
-            if spec.id == CommandId::Reset {
-                conn.end_transaction();
-                conn.watch = None;
-            }
-            return end_reply(conn, flow);
+            return self.local(conn, spec, args);
         }
         if let Err(error) = command::check(spec, args) {
             error.write(conn.replies.buffer());
@@ -325,6 +347,32 @@ impl Round<'_> {
             self.dispatcher.dispatch(self.key, spec, args, parts)
         };
         self.after(conn, dispatched)
+    }
+
+    /// A command that is answered here.
+    fn local(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        let from = conn.replies.buffer().len();
+        let out = conn.replies.buffer();
+        let flow = command::run(&mut conn.session, self.facts, spec, args, out);
+        if spec.id == CommandId::Reset {
+            conn.end_transaction();
+            conn.watch = None;
+        }
+        let wait = match flow {
+            Flow::WrongPassword => self.shared.penalties.failed(&conn.session.peer, self.env.now()),
+            Flow::Late(wait) => wait,
+            _ => {
+                if spec.id == CommandId::Auth && conn.session.login != Login::None {
+                    self.shared.penalties.succeeded(&conn.session.peer);
+                }
+                return end_reply(conn, flow);
+            }
+        };
+        let reply = conn.replies.buffer().split_off(from);
+        let (due, hole) = (self.env.now() + wait, conn.replies.hole(0));
+        self.late.push(Late { due, key: self.key, hole, reply });
+        *self.next_sweep = (*self.next_sweep).min(due);
+        Step::Stop
     }
 
     fn after(&mut self, conn: &mut Connection, dispatched: Dispatched) -> Step {

@@ -105,12 +105,21 @@ impl Worker {
             return;
         }
         crate::net::tune(&socket);
-        let (peer, local) = crate::net::addresses(&socket);
+        let crate::net::Addresses { peer, local, is_local } = crate::net::addresses(&socket);
+        if !is_local && self.shared.live.refuses_others() {
+            self.net.connections_rejected += 1;
+            crate::net::reject(&socket, crate::access::PROTECTED_MODE.as_bytes());
+            self.shared.leave_client();
+            return;
+        }
         let mut session =
             Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
         session.descriptor = i64::from(socket.as_raw_fd());
+        session.is_local = is_local;
+        session.begin(&self.shared.live);
+        let limits = self.limits.of(&session, &self.shared.live);
         let ledger = Arc::clone(&self.shared.ledger);
-        let conn = Connection::new(socket, self.limits, session, ledger, self.env.now());
+        let conn = Connection::new(socket, limits, session, ledger, self.env.now());
         let key = self.conns.insert(conn);
         self.rearm(key);
     }
@@ -158,6 +167,9 @@ impl Worker {
         if conn.replies.has_left() {
             let now = *now.insert(self.env.now());
             self.net.errors += conn.replies.tell(now, &mut self.tallies);
+            if let Some(errors) = conn.replies.take_errors() {
+                self.net.error_classes.add(&errors);
+            }
         }
         if !conn.gated && conn.replies.gate(released).is_some() {
             conn.gated = true;

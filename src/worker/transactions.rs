@@ -32,7 +32,7 @@ pub(super) fn queue(
     if spec.flags.has(command::table::Flags::NO_MULTI) {
         transaction.fail();
         let text = "ERR Command not allowed inside a transaction";
-        return refuse(conn, &CommandError::Text(text));
+        return refuse(conn, &CommandError::text(text));
     }
     let queued = transaction.queue(spec, args, dispatcher.slots);
     conn.hold_transaction();
@@ -79,7 +79,7 @@ pub(super) fn run(
         }
         _ => return exec(conn, key, facts, dispatcher),
     };
-    refuse(conn, &CommandError::Text(error))
+    refuse(conn, &CommandError::text(error))
 }
 
 fn exec(
@@ -89,14 +89,14 @@ fn exec(
     dispatcher: &mut Dispatcher<'_>,
 ) -> Dispatched {
     let Some(transaction) = &conn.transaction else {
-        return refuse(conn, &CommandError::Text("ERR EXEC without MULTI"));
+        return refuse(conn, &CommandError::text("ERR EXEC without MULTI"));
     };
     let home = transaction.home();
     if transaction.has_failed() {
         conn.end_transaction();
         conn.watch = None;
         let text = "EXECABORT Transaction discarded because of previous errors.";
-        return refuse(conn, &CommandError::Text(text));
+        return refuse(conn, &CommandError::text(text));
     }
     if conn.watch.as_ref().is_some_and(crate::watch::Flag::is_set) {
         conn.end_transaction();

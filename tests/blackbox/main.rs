@@ -13,6 +13,7 @@
 
 mod common;
 
+mod admin;
 mod clients;
 mod flush;
 mod info;
@@ -27,6 +28,7 @@ mod multikey;
 mod pipelining;
 mod resp;
 mod restart;
+mod security;
 mod settings;
 mod shutdown;
 mod startup;

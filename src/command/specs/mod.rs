@@ -5,6 +5,7 @@
 
 use super::table::{ArgDoc, CommandId as Id, Flags, Keys, Place, Spec};
 
+mod admin;
 mod connection;
 mod keys;
 mod server;
@@ -74,8 +75,14 @@ const fn keys(first: i64, last: i64, step: i64, access: &'static [&'static str])
 }
 
 /// The groups, most used names first.
-static GROUPS: &[&[Spec]] =
-    &[strings::TABLE, keys::TABLE, transactions::TABLE, connection::TABLE, server::TABLE];
+static GROUPS: &[&[Spec]] = &[
+    strings::TABLE,
+    keys::TABLE,
+    transactions::TABLE,
+    connection::TABLE,
+    server::TABLE,
+    admin::TABLE,
+];
 
 const COUNT: usize = {
     let mut count = 0;

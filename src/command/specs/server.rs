@@ -98,6 +98,13 @@ static COMMAND: &[Spec] = &[
         ..command("command|docs", Id::CommandDocs, -2)
     },
     Spec {
+        since: "7.0.0",
+        summary: "The keys among the arguments of a whole command, each with what is done to it",
+        complexity: "O(N) in the number of arguments",
+        args: &[arg("command", "string"), ArgDoc { flags: ANY_NUMBER, ..arg("arg", "string") }],
+        ..command("command|getkeysandflags", Id::CommandGetkeysandflags, -4)
+    },
+    Spec {
         summary: "The keys among the arguments of a whole command",
         complexity: "O(N) in the number of arguments",
         args: &[arg("command", "string"), ArgDoc { flags: ANY_NUMBER, ..arg("arg", "string") }],

@@ -5,12 +5,17 @@
 //! - A value is stored here before any core is told to look: whatever the order in which two changes reach a core, the one
 //!   that it sees last is the one that stands here.
 
+pub mod notify;
+
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use shard::options::SyncPolicy;
 
+use crate::access::{DigestCell, PasswordDigest, Policy};
 use crate::command::CommandError;
 use crate::config::{FlushDb, LsmConfig, MemoryPlan, SYNC_NAMES, sync_name};
 use crate::resp::{Args, strict_number};
@@ -26,6 +31,16 @@ pub struct Live {
     flushdb_erases: AtomicBool,
     timeout_ms: AtomicU64,
     clients_max: AtomicU32,
+    /// By [`Number::place`].
+    numbers: [AtomicI64; NUMBERS.len()],
+    /// Flags of [`notify`].
+    notify_events: AtomicU32,
+    /// The default user's password.
+    requirepass: DigestCell,
+    /// Who may do what, as far as it is fixed at start.
+    policy: Policy,
+    /// Whom SHUTDOWN tells; empty: nobody stops this one (an embedded engine).
+    stop: OnceLock<Sender<()>>,
     /// As many clients as there are descriptors for.
     clients_ceiling: u32,
     /// Everything that CONFIG GET shows, as it was at start.
@@ -39,10 +54,88 @@ enum Setting {
     FlushDb,
     Timeout,
     MaxClients,
+    Notify,
+    RequirePass,
+    Number(Number),
 }
 
+/// A setting that is a whole number and nothing more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Number {
+    SlowlogLogSlowerThan,
+    SlowlogMaxLen,
+    LatencyMonitorThreshold,
+    LatencyTracking,
+    ProtectedMode,
+}
+
+/// How they are written, and what they may be.
+struct NumberRule {
+    number: Number,
+    name: &'static str,
+    least: i64,
+    most: i64,
+    /// 0 and 1 are `no` and `yes`.
+    is_switch: bool,
+}
+
+const NUMBERS: [NumberRule; 5] = [
+    NumberRule {
+        number: Number::SlowlogLogSlowerThan,
+        name: "slowlog-log-slower-than",
+        least: -1,
+        most: i64::MAX,
+        is_switch: false,
+    },
+    NumberRule {
+        number: Number::SlowlogMaxLen,
+        name: "slowlog-max-len",
+        least: 0,
+        most: i64::MAX,
+        is_switch: false,
+    },
+    NumberRule {
+        number: Number::LatencyMonitorThreshold,
+        name: "latency-monitor-threshold",
+        least: 0,
+        most: i64::MAX,
+        is_switch: false,
+    },
+    NumberRule {
+        number: Number::LatencyTracking,
+        name: "latency-tracking",
+        least: 0,
+        most: 1,
+        is_switch: true,
+    },
+    NumberRule {
+        number: Number::ProtectedMode,
+        name: "protected-mode",
+        least: 0,
+        most: 1,
+        is_switch: true,
+    },
+];
+
+impl Number {
+    /// In [`NUMBERS`] and in [`Live::numbers`].
+    const fn place(self) -> usize {
+        self as usize
+    }
+}
+
+const _: () = {
+    let mut place = 0;
+    while place < NUMBERS.len() {
+        assert!(NUMBERS[place].number.place() == place);
+        place += 1;
+    }
+};
+
 /// Its names; more than one for one setting.
-const SETTINGS: [(&str, Setting); 5] = [
+const SETTINGS: [(&str, Setting); 7] = [
+    ("requirepass", Setting::RequirePass),
+    ("notify-keyspace-events", Setting::Notify),
     ("appendfsync", Setting::Sync),
     ("sync", Setting::Sync),
     ("flushdb", Setting::FlushDb),
@@ -56,6 +149,9 @@ enum Change {
     FlushDb(bool),
     TimeoutMs(u64),
     MaxClients(u32),
+    Notify(u32),
+    RequirePass(Option<PasswordDigest>),
+    Number(Number, i64),
 }
 
 impl Live {
@@ -67,13 +163,28 @@ impl Live {
         clients_max: u32,
         clients_ceiling: u32,
     ) -> Self {
-        let live =
-            Self { clients_ceiling, at_start: config.redis_settings(plan), ..Self::default() };
+        let live = Self {
+            clients_ceiling,
+            at_start: config.redis_settings(plan),
+            policy: config.access_policy(),
+            ..Self::default()
+        };
         let sync = SYNC_NAMES.iter().position(|(_, policy)| *policy == config.sync);
         live.store(Change::Sync(sync.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)));
         live.store(Change::FlushDb(config.flushdb == FlushDb::Erase));
         live.store(Change::TimeoutMs(millis(config.timeout)));
         live.store(Change::MaxClients(clients_max));
+        live.store(Change::Notify(config.notify_keyspace_events));
+        live.store(Change::RequirePass(config.requirepass));
+        for (number, value) in [
+            (Number::SlowlogLogSlowerThan, config.slowlog_log_slower_than),
+            (Number::SlowlogMaxLen, config.slowlog_max_len),
+            (Number::LatencyMonitorThreshold, config.latency_monitor_threshold),
+            (Number::LatencyTracking, i64::from(config.latency_tracking)),
+            (Number::ProtectedMode, i64::from(config.protected_mode)),
+        ] {
+            live.store(Change::Number(number, value));
+        }
         live
     }
 
@@ -105,6 +216,70 @@ impl Live {
         self.clients_max.load(Ordering::Relaxed)
     }
 
+    /// Which events of keys are published: flags of [`notify`].
+    #[inline]
+    pub fn notify_keyspace_events(&self) -> u32 {
+        self.notify_events.load(Ordering::Relaxed)
+    }
+
+    /// Commands that took at least so many microseconds are kept in the slow log; negative: none, 0: all.
+    #[inline]
+    pub fn slowlog_log_slower_than_us(&self) -> i64 {
+        self.number(Number::SlowlogLogSlowerThan)
+    }
+
+    /// Entries that the slow log keeps.
+    pub fn slowlog_max_len(&self) -> u64 {
+        self.number(Number::SlowlogMaxLen).cast_unsigned()
+    }
+
+    /// Events that took at least so many milliseconds are kept for LATENCY; 0: none.
+    #[inline]
+    pub fn latency_monitor_threshold_ms(&self) -> u64 {
+        self.number(Number::LatencyMonitorThreshold).cast_unsigned()
+    }
+
+    /// Whether latencies are counted by command.
+    #[inline]
+    pub fn latency_tracking(&self) -> bool {
+        self.number(Number::LatencyTracking) != 0
+    }
+
+    /// Whether clients must log in.
+    #[inline]
+    pub(crate) fn requires_password(&self) -> bool {
+        self.requirepass.is_set()
+    }
+
+    pub(crate) fn requirepass(&self) -> Option<PasswordDigest> {
+        self.requirepass.get()
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// SHUTDOWN tells `stop` once the server serves.
+    pub(crate) fn stop_by(&self, stop: Sender<()>) {
+        // There is one for the life of the server.
+        drop(self.stop.set(stop));
+    }
+
+    /// Whether somebody heeds the wish. Does not wait: the channel has no bound, and one message a SHUTDOWN.
+    pub(crate) fn ask_to_stop(&self) -> bool {
+        self.stop.get().is_some_and(|stop| stop.send(()).is_ok())
+    }
+
+    /// Clients of other machines are refused: there is no password.
+    pub(crate) fn refuses_others(&self) -> bool {
+        self.number(Number::ProtectedMode) != 0 && !self.requires_password()
+    }
+
+    #[inline]
+    fn number(&self, number: Number) -> i64 {
+        self.numbers[number.place()].load(Ordering::Relaxed)
+    }
+
     /// Names and values for CONFIG GET.
     pub fn settings(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         self.at_start.iter().map(|(name, value)| {
@@ -120,6 +295,15 @@ impl Live {
             // Part of a second is not never.
             Setting::Timeout => self.timeout_ms.load(Ordering::Relaxed).div_ceil(1000).to_string(),
             Setting::MaxClients => self.clients_max().to_string(),
+            // Nobody needs to read it here: whoever may ask has logged in.
+            Setting::RequirePass => if self.requires_password() { "(redacted)" } else { "" }.into(),
+            Setting::Notify => notify::show(self.notify_keyspace_events()),
+            Setting::Number(number) => {
+                match (NUMBERS[number.place()].is_switch, self.number(number)) {
+                    (true, on) => if on == 0 { "no" } else { "yes" }.into(),
+                    (false, value) => value.to_string(),
+                }
+            }
         }
     }
 
@@ -170,6 +354,24 @@ impl Live {
             Setting::Timeout => {
                 Ok(Change::TimeoutMs(whole(value, 0, TIMEOUT_S_MAX)?.saturating_mul(1000)))
             }
+            Setting::RequirePass => {
+                Ok(Change::RequirePass((!value.is_empty()).then(|| PasswordDigest::of(value))))
+            }
+            Setting::Notify => {
+                let letters = std::str::from_utf8(value).ok().and_then(notify::parse);
+                letters.map(Change::Notify).ok_or_else(|| {
+                    "Invalid event class character. Use 'Ag$lshzxeKEtmdn'.".to_owned()
+                })
+            }
+            Setting::Number(number) => {
+                let rule = &NUMBERS[number.place()];
+                let value = if rule.is_switch {
+                    switch(value)?.into()
+                } else {
+                    integer(value, rule.least, rule.most)?
+                };
+                Ok(Change::Number(number, value))
+            }
             Setting::MaxClients => {
                 let clients = whole(value, 1, u32::MAX.into())?;
                 match u32::try_from(clients).ok().filter(|clients| *clients <= self.clients_ceiling)
@@ -190,12 +392,20 @@ impl Live {
             Change::FlushDb(erases) => self.flushdb_erases.store(erases, Ordering::Release),
             Change::TimeoutMs(ms) => self.timeout_ms.store(ms, Ordering::Relaxed),
             Change::MaxClients(clients) => self.clients_max.store(clients, Ordering::Relaxed),
+            Change::RequirePass(digest) => self.requirepass.set(digest),
+            Change::Notify(flags) => self.notify_events.store(flags, Ordering::Relaxed),
+            Change::Number(number, value) => {
+                self.numbers[number.place()].store(value, Ordering::Relaxed);
+            }
         }
     }
 }
 
 fn setting(name: &str) -> Option<Setting> {
-    SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting)
+    let number = NUMBERS.iter().find(|rule| rule.name == name);
+    number
+        .map(|rule| Setting::Number(rule.number))
+        .or_else(|| SETTINGS.iter().find(|(known, _)| *known == name).map(|(_, setting)| *setting))
 }
 
 fn millis(time: Duration) -> u64 {
@@ -208,13 +418,25 @@ fn choice<const N: usize>(value: &[u8], names: [&str; N]) -> Result<usize, Strin
     found.ok_or_else(|| format!("argument(s) must be one of the following: {}", names.join(", ")))
 }
 
+fn switch(value: &[u8]) -> Result<bool, String> {
+    match value {
+        _ if value.eq_ignore_ascii_case(b"yes") => Ok(true),
+        _ if value.eq_ignore_ascii_case(b"no") => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'".into()),
+    }
+}
+
 fn whole(value: &[u8], least: u64, most: u64) -> Result<u64, String> {
+    // No bound here is beyond either.
+    let bound = |bound| i64::try_from(bound).unwrap_or(i64::MAX);
+    integer(value, bound(least), bound(most)).map(i64::cast_unsigned)
+}
+
+fn integer(value: &[u8], least: i64, most: i64) -> Result<i64, String> {
     match strict_number(value) {
         None => Err("argument couldn't be parsed into an integer".into()),
-        Some(number) => match u64::try_from(number).ok() {
-            Some(number) if (least..=most).contains(&number) => Ok(number),
-            _ => Err(format!("argument must be between {least} and {most} inclusive")),
-        },
+        Some(number) if (least..=most).contains(&number) => Ok(number),
+        Some(_) => Err(format!("argument must be between {least} and {most} inclusive")),
     }
 }
 
@@ -256,5 +478,35 @@ mod tests {
         let shown: Vec<_> =
             live.settings().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(shown, ["timeout=5", "maxclients=7", "port=1"]);
+    }
+
+    #[test]
+    fn what_is_watched_can_be_set() {
+        let names = [
+            "slowlog-log-slower-than",
+            "slowlog-max-len",
+            "latency-monitor-threshold",
+            "latency-tracking",
+            "notify-keyspace-events",
+        ];
+        let live = Live::showing(&names.map(|name| (name, "")));
+        set(&live, "CONFIG SET slowlog-log-slower-than -1 slowlog-max-len 7 latency-tracking YES latency-monitor-threshold 9 notify-keyspace-events KEA")
+            .unwrap();
+        assert_eq!((live.slowlog_log_slower_than_us(), live.slowlog_max_len()), (-1, 7));
+        assert_eq!((live.latency_monitor_threshold_ms(), live.latency_tracking()), (9, true));
+        let shown: Vec<_> = live.settings().map(|(_, value)| value.into_owned()).collect();
+        assert_eq!(shown, ["-1", "7", "9", "yes", "AKE"]);
+        for (line, problem) in [
+            (
+                "slowlog-log-slower-than -2",
+                "argument must be between -1 and 9223372036854775807 inclusive",
+            ),
+            ("slowlog-max-len -1", "argument must be between 0 and 9223372036854775807 inclusive"),
+            ("latency-tracking 1", "argument must be 'yes' or 'no'"),
+            ("notify-keyspace-events q", "Invalid event class character. Use 'Ag$lshzxeKEtmdn'."),
+        ] {
+            let error = set(&live, &format!("CONFIG SET {line}")).unwrap_err();
+            assert!(error.ends_with(problem), "{line}: {error}");
+        }
     }
 }
