@@ -11,7 +11,6 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::across::{Part, Reading, part_of};
 use crate::command::{
     CommandError, CommandId, Place, ScanOptions, Spec, StatsScope, histograms_named, info_sections,
     stats_scope,
@@ -19,6 +18,7 @@ use crate::command::{
 use crate::execute::{Executor, Ran, Target, shard_of_cursor};
 use crate::gather::{Rule, Show};
 use crate::mesh::{ConnRef, Request};
+use crate::multishard::{Part, Reading, part_of};
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, writer};
 use crate::slab::Key;

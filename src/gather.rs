@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::across::{Reading, Writing};
 use crate::command::CommandSet;
 use crate::command::info::Sections;
 use crate::facts::CoreStats;
 use crate::mesh::Payload;
+use crate::multishard::{Reading, Writing};
 use crate::resp::{Protocol, writer};
 
 /// How the answers become one reply.
@@ -25,7 +25,7 @@ pub(crate) enum Rule {
     Concat { elements: usize, bytes: Vec<u8> },
     /// One of those that are not null, each as likely as any other (RANDOMKEY).
     Pick { seen: u64, picked: Option<Bytes>, protocol: Protocol },
-    /// Values for a command that then runs here (`across`).
+    /// Values for a command that then runs here (`multishard`).
     Read(Box<Reading>),
     /// Its changes.
     Write(Box<Writing>),

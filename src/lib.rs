@@ -45,7 +45,6 @@ pub mod start;
 pub mod telemetry;
 pub mod tools;
 
-mod across;
 mod apply;
 mod asked;
 mod dispatch;
@@ -55,6 +54,7 @@ mod gather;
 mod ledger;
 mod loading;
 mod mesh;
+mod multishard;
 mod net;
 mod reply;
 mod requests;

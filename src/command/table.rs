@@ -196,7 +196,7 @@ pub enum CommandId {
     Stats,
     Time,
     Wait,
-    // What no client can send: parts of commands over several shards (`across`).
+    // What no client can send: parts of commands over several shards (`multishard`).
     InternalRead,
     InternalWrite,
 }

@@ -9,8 +9,8 @@
 //!
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
-mod across;
 mod core_commands;
+mod multishard;
 mod rounds;
 mod sockets;
 mod transactions;
@@ -26,7 +26,7 @@ use shard::env::glommio::{Driver, GlommioEnv};
 use shard::env::ring::Ring;
 use shard::key::SeqNo;
 
-use self::across::Across;
+use self::multishard::Step;
 use crate::access::Login;
 use crate::command::{ServerFacts, Session};
 use crate::dispatch::Outbox;
@@ -251,7 +251,7 @@ impl Worker {
     pub(super) fn respond(&mut self, key: Key, shard: u32, response: Response) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.rests.extend(response.rest.map(|rest| (shard as usize, rest)));
-        let mut across = Vec::new();
+        let mut multishard = Vec::new();
         for (hole, payload) in response.parts {
             match conn.gathers.take(hole, shard, payload) {
                 None => {}
@@ -261,12 +261,12 @@ impl Worker {
                     self.shared.render(&cores, show, conn.session.protocol, &mut out);
                     conn.replies.fill(hole, out.into(), GATHERED_GATE);
                 }
-                Some(Gathered::Read(reading)) => across.push((hole, Across::Read(reading))),
-                Some(Gathered::Written(writing)) => across.push((hole, Across::Written(writing))),
+                Some(Gathered::Read(reading)) => multishard.push((hole, Step::Read(reading))),
+                Some(Gathered::Written(writing)) => multishard.push((hole, Step::Written(writing))),
             }
         }
-        for (hole, step) in across {
-            self.go_on_across(key, hole, step);
+        for (hole, step) in multishard {
+            self.go_on_multishard(key, hole, step);
         }
         self.flush(key);
         drop(response.holding);
