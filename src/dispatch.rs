@@ -107,13 +107,12 @@ impl Outbox {
         hole: (u32, bool),
         words: impl Iterator<Item = &'a [u8]>,
     ) {
-        let (hole, is_whole) = hole;
         let index = self.index;
         let request = self.requests[core].get_or_insert_with(|| {
             let core = u32::try_from(index).unwrap_or(u32::MAX);
-            Box::new(Request::new(ConnRef { core, key: conn }, protocol))
+            Box::new(Request::new(ConnRef { core, key: conn }))
         });
-        request.push(id, hole, is_whole, words);
+        request.push(id, protocol, hole, words);
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Packed {
     pub(crate) hole: u32,
     /// Its answer is the reply, not a part of one.
     pub(crate) is_whole: bool,
+    /// That its connection spoke when it was sent.
+    pub(crate) protocol: Protocol,
     /// Which of the request's flags is its watch (WATCH, EXEC).
     watch: Option<u32>,
 }
@@ -55,7 +57,6 @@ pub(crate) struct Packed {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) origin: ConnRef,
-    pub(crate) protocol: Protocol,
     data: Vec<u8>,
     ranges: Vec<ArgRange>,
     commands: Vec<Packed>,
@@ -69,10 +70,9 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(origin: ConnRef, protocol: Protocol) -> Self {
+    pub(crate) fn new(origin: ConnRef) -> Self {
         Self {
             origin,
-            protocol,
             data: Vec::new(),
             ranges: Vec::new(),
             commands: Vec::new(),
@@ -98,8 +98,8 @@ impl Request {
     pub(crate) fn push<'a>(
         &mut self,
         id: CommandId,
-        hole: u32,
-        is_whole: bool,
+        protocol: Protocol,
+        (hole, is_whole): (u32, bool),
         words: impl Iterator<Item = &'a [u8]>,
     ) {
         let offset =
@@ -111,7 +111,7 @@ impl Request {
             self.ranges.push((start, offset(self.data.len())));
         }
         let count = offset(self.ranges.len()) - first;
-        self.commands.push(Packed { id, first, count, hole, is_whole, watch: None });
+        self.commands.push(Packed { id, first, count, hole, is_whole, protocol, watch: None });
     }
 
     /// The watch of the command that was added last.

@@ -229,7 +229,7 @@ impl Requests {
             } else {
                 let target = Target::Request(key);
                 let is_next = command.hole == request.head;
-                let protocol = request.protocol;
+                let protocol = command.protocol;
                 let ran = if command.id == CommandId::Exec {
                     let watch = request.watch(&command);
                     executor.run_transaction(args, watch, protocol, target, is_next, answers)
@@ -368,10 +368,10 @@ mod tests {
     /// A request whose commands have all run: `Some(gate)` answered at once, `None` still open.
     fn begun(requests: &mut Requests, gates: &[Option<u64>]) -> Key {
         let core = ConnRef { core: 0, key: Slab::<()>::default().insert(()) };
-        let mut request = Request::new(core, Protocol::Resp2);
+        let mut request = Request::new(core);
         let mut answers = Answers::default();
         for (hole, gate) in (0..).zip(gates) {
-            request.push(CommandId::Set, hole, true, [&b"SET"[..]].into_iter());
+            request.push(CommandId::Set, Protocol::Resp2, (hole, true), [&b"SET"[..]].into_iter());
             match gate {
                 Some(gate) => {
                     writer::ok(answers.buffer());

@@ -76,6 +76,23 @@ fn check_pattern(pattern: &[u8]) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// A cursor as C takes it for an unsigned number: nothing is 0, and a negative one wraps around.
+fn cursor(text: &[u8]) -> Option<u64> {
+    let (is_negative, digits) = match text.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        Some((b'+', digits)) => (false, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return text.is_empty().then_some(0);
+    }
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?;
+    Some(if is_negative { number.wrapping_neg() } else { number })
+}
+
 /// `cursor [MATCH pattern] [COUNT count] [TYPE type]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanOptions<'a> {
@@ -91,9 +108,8 @@ impl<'a> ScanOptions<'a> {
     /// # Errors
     /// No cursor, no count of at least one, a pattern that is too long, anything else.
     pub fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let cursor = std::str::from_utf8(args.arg(1)).ok().and_then(|text| text.parse().ok());
         let mut options = Self {
-            cursor: cursor.ok_or(CommandError::Cursor)?,
+            cursor: cursor(args.arg(1)).ok_or(CommandError::Cursor)?,
             pattern: None,
             count: SCAN_COUNT_DEFAULT,
             type_matches: true,

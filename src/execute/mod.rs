@@ -168,9 +168,9 @@ pub(crate) struct Executor {
     index: usize,
     shards: usize,
     watches: Watches,
-    /// Erases that are done, and those of them that were told to `watches`.
+    /// Erases that are done, and those that were ordered.
     erased: Rc<Cell<u64>>,
-    erased_told: u64,
+    erases_ordered: u64,
     pub(crate) live: Arc<Live>,
     /// The memory of replies, of all cores.
     output: Arc<Account>,
@@ -202,7 +202,7 @@ impl Executor {
             shards,
             watches: Watches::default(),
             erased: Rc::default(),
-            erased_told: 0,
+            erases_ordered: 0,
             live,
             output,
             shard,
@@ -255,10 +255,6 @@ impl Executor {
 
     /// A reply that became ready since, if any.
     pub(crate) fn next_filled(&mut self) -> Option<Filled> {
-        if self.erased.get() != self.erased_told {
-            self.erased_told = self.erased.get();
-            self.watches.all_written();
-        }
         while let Some(ReadDone { place, result, holding }) = self.read.try_pop() {
             if let Some(filled) = self.place(place, result, holding) {
                 return Some(filled);
@@ -602,7 +598,9 @@ impl Executor {
 
     fn order<S: Sink>(&mut self, job: Job, target: Target, sink: &mut S) {
         if matches!(job, Job::Erase) {
-            self.watches.all_written();
+            self.erases_ordered += 1;
+            let shard = &self.shard;
+            self.watches.all_written(|key| may_exist(shard, key));
         }
         self.jobs.push(JobOrder { job, target, hole: sink.hole(0) });
     }
@@ -625,6 +623,11 @@ fn admit_reply(output: &Account, is_next: bool, bytes: usize) -> Result<(), Ran>
         }
     }
     Ok(())
+}
+
+/// Whether a key is there, or may be: nothing is read from disk for it.
+fn may_exist(shard: &Shard<GlommioEnv>, key: &[u8]) -> bool {
+    !matches!(shard.read(key, |found| found.value.is_some()), Read::Done(false))
 }
 
 fn expected_bytes(reads: &[(usize, PointRead<GlommioEnv>)]) -> usize {

@@ -35,9 +35,10 @@ impl Worker {
         let head = conn.replies.first_open_hole().unwrap_or_default();
         for (core, words) in parts {
             let from = ConnRef { core: u32::try_from(self.index).unwrap_or(u32::MAX), key };
-            let mut request = Request::new(from, protocol);
+            let mut request = Request::new(from);
             request.head = head;
-            request.push(CommandId::InternalWrite, hole, false, words.args().iter());
+            let id = CommandId::InternalWrite;
+            request.push(id, protocol, (hole, false), words.args().iter());
             self.send_part(core, request);
         }
     }

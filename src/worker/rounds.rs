@@ -305,6 +305,12 @@ impl Round<'_> {
                 if let Some(transaction) = &mut conn.transaction {
                     transaction.fail();
                 }
+                if let Refusal::Arity(spec) = refusal
+                    && spec.id == CommandId::Exec
+                {
+                    let dispatched = transactions::abort(conn, spec);
+                    return self.after(conn, dispatched);
+                }
                 let flow = refusal.write(args, conn.replies.buffer());
                 return end_reply(conn, flow);
             }

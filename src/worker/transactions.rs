@@ -82,6 +82,16 @@ pub(super) fn run(
     refuse(conn, &CommandError::text(error))
 }
 
+/// EXEC with arguments: it takes none, and ends the transaction all the same.
+pub(super) fn abort(conn: &mut Connection, spec: &Spec) -> Dispatched {
+    conn.end_transaction();
+    conn.watch = None;
+    let why = CommandError::Arity(spec.name).to_string();
+    let why = why.trim_start_matches("ERR ");
+    let text = format!("EXECABORT Transaction discarded because of: {why}");
+    refuse(conn, &CommandError::text(text))
+}
+
 fn exec(
     conn: &mut Connection,
     key: Key,
@@ -97,6 +107,10 @@ fn exec(
         conn.watch = None;
         let text = "EXECABORT Transaction discarded because of previous errors.";
         return refuse(conn, &CommandError::text(text));
+    }
+    // Whether a watched key was written is only known when all that was sent before has been done.
+    if home == Home::Many && conn.watch.is_some() && conn.replies.has_open_holes() {
+        return Dispatched::Later;
     }
     if conn.watch.as_ref().is_some_and(crate::watch::Flag::is_set) {
         conn.end_transaction();
