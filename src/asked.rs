@@ -10,12 +10,11 @@ use crate::latency::Tallies;
 use crate::limits::KINDS_KEPT;
 
 /// A reply to no command that we know.
-const NO_COMMAND: u8 = 0x7f;
+const NO_COMMAND: u16 = 0x7fff;
 /// The reply is an error.
-const FAILED: u8 = 0x80;
+const FAILED: u16 = 0x8000;
 
 const _: () = assert!(CommandId::COUNT < NO_COMMAND as usize);
-const _: () = assert!(CommandId::COUNT < u64::BITS as usize, "a word has a bit for each");
 
 /// Commands that came together.
 #[derive(Debug)]
@@ -28,7 +27,7 @@ struct Batch {
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
     /// Which command, and whether it failed.
-    kinds: VecDeque<u8>,
+    kinds: VecDeque<u16>,
     batches: VecDeque<Batch>,
     /// Of the next reply.
     next_kind: Option<CommandId>,
@@ -49,7 +48,7 @@ impl Asked {
     #[inline]
     pub(crate) fn added(&mut self, is_error: bool) {
         #[expect(clippy::cast_possible_truncation, reason = "fewer than NO_COMMAND")]
-        let kind = self.next_kind.map_or(NO_COMMAND, |kind| kind.index() as u8);
+        let kind = self.next_kind.map_or(NO_COMMAND, |kind| kind.index() as u16);
         self.kinds.push_back(if is_error { kind | FAILED } else { kind });
         let received_at = self.next_received_at;
         match self.batches.back_mut() {
@@ -74,7 +73,7 @@ impl Asked {
         self.left > 0
     }
 
-    /// Counts those that have left by `now`: once for each kind among those that came together. Answers how many of them
+    /// Counts those that have left by `now`: once for each run of one kind among those that came together. Answers how many of them
     /// were errors.
     pub(crate) fn tell(&mut self, now: Duration, tallies: &mut Tallies) -> u64 {
         let mut errors = 0;
@@ -89,31 +88,34 @@ impl Asked {
                 self.batches.pop_front();
             }
             self.left -= count;
-            let mut counts = [0_u32; CommandId::COUNT];
-            let mut seen = 0_u64;
+            let mut run = (NO_COMMAND, 0);
             for kind in self.kinds.drain(..count) {
-                let index = usize::from(kind & !FAILED);
-                if let Some(count) = counts.get_mut(index) {
-                    *count += 1;
-                    seen |= 1 << index;
-                }
+                let index = kind & !FAILED;
                 if kind & FAILED != 0 {
                     errors += 1;
-                    if index < CommandId::COUNT {
-                        tallies.failed(index);
+                    if index != NO_COMMAND {
+                        tallies.failed(usize::from(index));
                     }
                 }
+                if run.0 == index {
+                    run.1 += 1;
+                } else {
+                    count_run(std::mem::replace(&mut run, (index, 1)), latency, tallies);
+                }
             }
-            while seen != 0 {
-                let index = seen.trailing_zeros() as usize;
-                seen &= seen - 1;
-                tallies.answered(index, u64::from(counts[index]), latency);
-            }
+            count_run(run, latency, tallies);
         }
         if self.kinds.is_empty() && self.kinds.capacity() > KINDS_KEPT {
             self.kinds = VecDeque::new();
         }
         errors
+    }
+}
+
+/// Counts replies of one kind that stood one behind the other.
+fn count_run((kind, replies): (u16, u64), latency: Duration, tallies: &mut Tallies) {
+    if kind != NO_COMMAND && replies > 0 {
+        tallies.answered(usize::from(kind), replies, latency);
     }
 }
 

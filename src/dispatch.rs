@@ -11,16 +11,19 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
+use crate::across::{Part, Reading, part_of};
 use crate::command::{
-    CommandId, Place, Spec, StatsScope, histograms_named, info_sections, stats_scope,
+    CommandError, CommandId, Place, ScanOptions, Spec, StatsScope, histograms_named, info_sections,
+    stats_scope,
 };
-use crate::execute::{Executor, Ran, Target};
+use crate::execute::{Executor, Ran, Target, shard_of_cursor};
 use crate::gather::{Rule, Show};
 use crate::mesh::{ConnRef, Request};
 use crate::reply::Sink;
-use crate::resp::{Args, Protocol};
+use crate::resp::{Args, Protocol, writer};
 use crate::slab::Key;
 use crate::slots::SlotTable;
+use crate::watch::Flag;
 
 /// What became of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,10 +32,36 @@ pub(crate) enum Dispatched {
     Next,
     /// Nothing changed; the same command again when what it waits for has changed.
     Wait,
+    /// Nothing changed; the same command again when the values that it wants have come from disk.
+    Fetching,
     /// Nothing changed; the same command again when the replies before it have come.
     Later,
     /// It went to all shards as a whole: what follows waits for it.
     Barrier,
+}
+
+impl From<Ran> for Dispatched {
+    fn from(ran: Ran) -> Self {
+        match ran {
+            Ran::Done => Self::Next,
+            Ran::Wait | Ran::NoRoom => Self::Wait,
+            Ran::Fetching => Self::Fetching,
+            Ran::Later => Self::Later,
+        }
+    }
+}
+
+/// Whether a command over several shards is done when each has done its part.
+fn is_sum_of_parts(id: CommandId) -> bool {
+    matches!(
+        id,
+        CommandId::Mset
+            | CommandId::Mget
+            | CommandId::Del
+            | CommandId::Unlink
+            | CommandId::Exists
+            | CommandId::Touch
+    )
 }
 
 /// Requests that this pass gathers for each core, one per connection and core.
@@ -53,6 +82,13 @@ impl Outbox {
             .iter_mut()
             .enumerate()
             .filter_map(|(core, request)| Some((core, request.take()?)))
+    }
+
+    /// The watch of what was packed last for `core`.
+    fn watched_by(&mut self, core: usize, flag: Flag) {
+        if let Some(request) = &mut self.requests[core] {
+            request.watched_by(flag);
+        }
     }
 
     /// Whether something goes to `core` already: what comes later must not overtake it.
@@ -99,10 +135,11 @@ impl Dispatcher<'_> {
         mut conn: ConnParts<'_>,
     ) -> Dispatched {
         match spec.place {
-            Place::Local | Place::Container => {
-                unreachable!("{} is answered by the session", spec.name)
+            Place::Local | Place::Core | Place::Transaction | Place::Container => {
+                unreachable!("{} needs no shard", spec.name)
             }
-            Place::Keys if spec.keys.last == 1 => {
+            Place::Cursor => self.scan(key, spec.id, args, &mut conn),
+            Place::Keys if spec.keys.first == 1 && spec.keys.last == 1 => {
                 let core = usize::from(self.slots.shard_of_key(args.arg(1)));
                 self.whole(core, key, spec.id, args, &mut conn)
             }
@@ -123,11 +160,7 @@ impl Dispatcher<'_> {
         let protocol = conn.protocol;
         if core == self.index && !self.outbox.has(core) {
             let (target, is_next) = (Target::Conn(key), !conn.replies.has_open_holes());
-            return match self.executor.run(id, args, protocol, target, is_next, conn.replies) {
-                Ran::Done => Dispatched::Next,
-                Ran::Wait | Ran::NoRoom => Dispatched::Wait,
-                Ran::Later => Dispatched::Later,
-            };
+            return self.executor.run(id, args, protocol, target, is_next, conn.replies).into();
         }
         let hole = conn.replies.hole(0);
         self.outbox.pack(core, key, protocol, id, (hole, true), args.iter());
@@ -144,9 +177,21 @@ impl Dispatcher<'_> {
     ) -> Dispatched {
         let positions = || spec.key_positions(args.len());
         let shard_of = |position: usize| usize::from(self.slots.shard_of_key(args.arg(position)));
-        let first = shard_of(1);
+        let first = positions().next().map_or(self.index, shard_of);
         if positions().all(|position| shard_of(position) == first) {
             return self.whole(first, key, spec.id, args, conn);
+        }
+        if !is_sum_of_parts(spec.id) {
+            let reading = Reading::new(spec.id, args.into(), positions(), self.slots);
+            let hole = conn.replies.hole(0);
+            for (core, words) in reading.asked() {
+                let words = words.args();
+                let place = (hole, false);
+                let id = CommandId::InternalRead;
+                self.outbox.pack(*core, key, conn.protocol, id, place, words.iter());
+            }
+            conn.gathers.begin(hole, reading.asked().len(), Rule::Read(Box::new(reading)));
+            return Dispatched::Barrier;
         }
         let mut by_core: Vec<(usize, Vec<usize>)> = Vec::new();
         for position in positions() {
@@ -157,7 +202,7 @@ impl Dispatcher<'_> {
             }
         }
         let rule = match spec.id {
-            CommandId::Mset => Rule::Ok,
+            CommandId::Mset | CommandId::Watch => Rule::Ok,
             CommandId::Mget => Rule::Array {
                 positions: by_core
                     .iter()
@@ -181,6 +226,82 @@ impl Dispatcher<'_> {
         Dispatched::Next
     }
 
+    /// SCAN: goes to the shard that its cursor names.
+    fn scan(
+        &mut self,
+        key: Key,
+        id: CommandId,
+        args: Args<'_>,
+        conn: &mut ConnParts<'_>,
+    ) -> Dispatched {
+        let cursor = ScanOptions::parse(args).map_or(0, |options| options.cursor);
+        let core = shard_of_cursor(cursor);
+        if core >= self.outbox.requests.len() {
+            CommandError::Cursor.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Dispatched::Next;
+        }
+        self.whole(core, key, id, args, conn)
+    }
+
+    /// EXEC of a transaction whose keys all lie in `shard`; `words`: as packed.
+    pub(crate) fn exec(
+        &mut self,
+        shard: usize,
+        key: Key,
+        words: Args<'_>,
+        watch: Option<&Flag>,
+        conn: &mut ConnParts<'_>,
+    ) -> Dispatched {
+        let protocol = conn.protocol;
+        if shard == self.index && !self.outbox.has(shard) {
+            let (target, is_next) = (Target::Conn(key), !conn.replies.has_open_holes());
+            return self
+                .executor
+                .run_transaction(words, watch, protocol, target, is_next, conn.replies)
+                .into();
+        }
+        let hole = conn.replies.hole(0);
+        self.outbox.pack(shard, key, protocol, CommandId::Exec, (hole, true), words.iter());
+        if let Some(watch) = watch {
+            self.outbox.watched_by(shard, watch.clone());
+        }
+        Dispatched::Next
+    }
+
+    /// WATCH.
+    pub(crate) fn watch(
+        &mut self,
+        key: Key,
+        spec: &'static Spec,
+        args: Args<'_>,
+        flag: &Flag,
+        conn: &mut ConnParts<'_>,
+    ) -> Dispatched {
+        let mut by_core: Vec<Part> = Vec::new();
+        for position in spec.key_positions(args.len()) {
+            let word = args.arg(position);
+            part_of(&mut by_core, usize::from(self.slots.shard_of_key(word))).push(word);
+        }
+        if let [(core, words)] = by_core.as_slice()
+            && *core == self.index
+            && !self.outbox.has(*core)
+        {
+            self.executor.watch(words.args().iter().skip(1), flag);
+            writer::ok(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Dispatched::Next;
+        }
+        let hole = conn.replies.hole(0);
+        conn.gathers.begin(hole, by_core.len(), Rule::Ok);
+        for (core, words) in &by_core {
+            let words = words.args();
+            self.outbox.pack(*core, key, conn.protocol, spec.id, (hole, false), words.iter());
+            self.outbox.watched_by(*core, flag.clone());
+        }
+        Dispatched::Next
+    }
+
     /// A command for every shard.
     fn all(
         &mut self,
@@ -198,6 +319,8 @@ impl Dispatcher<'_> {
         }
         let rule = match id {
             CommandId::Dbsize | CommandId::LatencyReset => Rule::Sum(0),
+            CommandId::Keys => Rule::Concat { elements: 0, bytes: Vec::new() },
+            CommandId::Randomkey => Rule::Pick { seen: 0, picked: None, protocol: conn.protocol },
             CommandId::LatencyHistogram => {
                 Rule::Stats { cores: Vec::new(), show: Show::Latency(histograms_named(args)) }
             }

@@ -156,7 +156,7 @@ impl Engine {
         let core = self.inner.server.shard_of(key);
         let (key, value) = (key.to_vec(), value.to_vec());
         self.call(core, |shard| async move {
-            let op = Op::Put { key: &key, value: &value };
+            let op = Op::Put { key: &key, value: &value, expires_at_ms: 0 };
             shard.put_all(&[op]).await.map(drop)
         })
     }

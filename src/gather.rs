@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
+use crate::across::{Reading, Writing};
 use crate::command::CommandSet;
 use crate::command::info::Sections;
 use crate::facts::CoreStats;
 use crate::mesh::Payload;
-use crate::resp::writer;
+use crate::resp::{Protocol, writer};
 
 /// How the answers become one reply.
 #[derive(Debug)]
@@ -18,6 +19,14 @@ pub(crate) enum Rule {
     Ok,
     /// Arrays are put back in the order of the keys: for each shard the positions that it was asked for (MGET).
     Array { positions: Vec<(u32, Vec<u32>)>, values: Vec<Bytes> },
+    /// Arrays one behind the other (KEYS).
+    Concat { elements: usize, bytes: Vec<u8> },
+    /// One of those that are not null, each as likely as any other (RANDOMKEY).
+    Pick { seen: u64, picked: Option<Bytes>, protocol: Protocol },
+    /// Values for a command that then runs here (`across`).
+    Read(Box<Reading>),
+    /// Its changes.
+    Write(Box<Writing>),
     /// Telemetry of all cores (STATS, INFO, LATENCY HISTOGRAM); rendered by the caller.
     Stats { cores: Vec<CoreStats>, show: Show },
 }
@@ -47,6 +56,8 @@ struct Gather {
 pub(crate) enum Gathered {
     Reply(Bytes),
     Stats(Vec<CoreStats>, Show),
+    Read(Box<Reading>),
+    Written(Box<Writing>),
 }
 
 /// The gathered commands of one connection. At most one pipeline's worth.
@@ -101,7 +112,25 @@ impl Gather {
         }
         match &mut self.rule {
             Rule::Sum(sum) => *sum += integer_of(&bytes),
-            Rule::Ok => assert_eq!(bytes, writer::OK),
+            Rule::Ok | Rule::Write(_) => assert_eq!(bytes, writer::OK),
+            Rule::Concat { elements, bytes: all } => {
+                let (count, body) = array_of(&bytes);
+                *elements += count;
+                all.extend_from_slice(body);
+                self.held_bytes = all.len();
+            }
+            Rule::Pick { seen, picked, .. } => {
+                if bytes.first() == Some(&b'$') && !bytes.starts_with(b"$-1") {
+                    *seen += 1;
+                    if random().is_multiple_of(*seen) {
+                        *picked = Some(bytes);
+                    }
+                }
+            }
+            Rule::Read(reading) => {
+                reading.add(shard as usize, &bytes);
+                self.held_bytes = reading.held_bytes();
+            }
             Rule::Array { positions, values } => {
                 let Some((_, positions)) = positions.iter().find(|(of, _)| *of == shard) else {
                     unreachable!("a shard answers what it was asked")
@@ -132,6 +161,14 @@ impl Gather {
                     out.extend_from_slice(&value);
                 }
             }
+            Rule::Concat { elements, bytes } => {
+                writer::array(&mut out, elements);
+                out.extend_from_slice(&bytes);
+            }
+            Rule::Pick { picked: Some(picked), .. } => return Gathered::Reply(picked),
+            Rule::Pick { picked: None, protocol, .. } => writer::null(&mut out, protocol),
+            Rule::Read(reading) => return Gathered::Read(reading),
+            Rule::Write(writing) => return Gathered::Written(writing),
             Rule::Stats { mut cores, show } => {
                 cores.sort_by_key(|core| core.index);
                 return Gathered::Stats(cores, show);
@@ -143,6 +180,19 @@ impl Gather {
 
 /// The gate of a gathered reply: its parts waited for their own shards already.
 pub(crate) const GATHERED_GATE: SeqNo = SeqNo(0);
+
+/// std seeds each of these at random.
+fn random() -> u64 {
+    std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0)
+}
+
+/// The elements of an array reply of ours: how many, and their bytes.
+fn array_of(reply: &[u8]) -> (usize, &[u8]) {
+    let end = reply.windows(2).position(|two| two == b"\r\n").unwrap_or(0);
+    let count = reply.get(1..end).and_then(|digits| std::str::from_utf8(digits).ok());
+    let count = count.and_then(|digits| digits.parse().ok());
+    (count.expect("our own arrays are well-formed"), reply.get(end + 2..).unwrap_or_default())
+}
 
 /// The number of an integer reply of ours.
 fn integer_of(reply: &[u8]) -> i64 {

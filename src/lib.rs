@@ -41,6 +41,8 @@ pub mod start;
 pub mod telemetry;
 pub mod tools;
 
+mod across;
+mod apply;
 mod asked;
 mod dispatch;
 mod execute;
@@ -54,6 +56,8 @@ mod reply;
 mod requests;
 mod slab;
 mod sys;
+mod transaction;
+mod watch;
 mod work;
 mod worker;
 

@@ -70,13 +70,18 @@ pub const COMMANDS_PER_TURN: usize = 1_000;
 /// Time that one connection may take before the others get their turn, in microseconds.
 pub const TURN_US: u64 = 500;
 
+/// Most commands of one transaction.
+pub const TRANSACTION_COMMANDS_MAX: usize = 1 << 20;
+/// What the commands of one transaction may hold together, in bytes: what one request may.
+pub const TRANSACTION_BYTES_MAX: usize = BULK_BYTES_CAP as usize;
+
 /// Latencies are told apart from here to there, in nanoseconds; what is shorter or longer counts as these.
 pub const LATENCY_NS_MIN: u64 = 1_000;
 pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
 /// Significant digits of a latency: what is shown is above what was measured by a 128th at most, or by [`LATENCY_NS_MIN`].
 pub const LATENCY_DIGITS: u8 = 2;
 /// What one core's histograms may take, in bytes: 21 KiB for each command that was ever answered.
-pub const LATENCY_BYTES_MAX: usize = 1 << 20;
+pub const LATENCY_BYTES_MAX: usize = 4 << 20;
 /// Arrivals that a connection tells apart among the bytes that wait to be parsed; later ones count from the last of these.
 pub const ARRIVALS_MAX: usize = 32;
 /// Places that a connection keeps for the kinds of commands whose replies have not left; beyond it they are given back.
@@ -90,6 +95,13 @@ pub const ERROR_BYTES_MAX: usize = 1 << 10;
 pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest glob pattern, in bytes. Matching costs at most pattern x text steps.
 pub const GLOB_BYTES_MAX: usize = 1 << 10;
+
+/// Keys that one SCAN looks at if it does not say (Redis' figure).
+pub const SCAN_COUNT_DEFAULT: u64 = 10;
+/// Keys in the reply to one SCAN, in bytes; then it ends early, and its cursor goes on.
+pub const SCAN_REPLY_BYTES_MAX: usize = 1 << 20;
+/// Keys of one shard in the reply to KEYS, in bytes; more is refused: that is what SCAN is for.
+pub const KEYS_REPLY_BYTES_MAX: usize = 64 << 20;
 
 /// Most shards of one data directory.
 pub const SHARDS_MAX: u32 = 256;

@@ -23,6 +23,7 @@ use crate::facts::CoreStats;
 use crate::ledger::{Account, HOLDING_BYTES_FREE, Holding};
 use crate::resp::{ArgRange, Args, Protocol};
 use crate::slab::Key;
+use crate::watch::Flag;
 
 /// Messages in one queue between two cores.
 const QUEUE_MESSAGES: usize = 1024;
@@ -46,6 +47,8 @@ pub(crate) struct Packed {
     pub(crate) hole: u32,
     /// Its answer is the reply, not a part of one.
     pub(crate) is_whole: bool,
+    /// Which of the request's flags is its watch (WATCH, EXEC).
+    watch: Option<u32>,
 }
 
 /// Commands for one shard, from one pipeline of one connection.
@@ -56,6 +59,7 @@ pub(crate) struct Request {
     data: Vec<u8>,
     ranges: Vec<ArgRange>,
     commands: Vec<Packed>,
+    watches: Vec<Flag>,
     /// Commands that were answered by earlier responses.
     answered: usize,
     /// For `data`.
@@ -72,6 +76,7 @@ impl Request {
             data: Vec::new(),
             ranges: Vec::new(),
             commands: Vec::new(),
+            watches: Vec::new(),
             answered: 0,
             holding: Holding::default(),
             head: 0,
@@ -106,7 +111,20 @@ impl Request {
             self.ranges.push((start, offset(self.data.len())));
         }
         let count = offset(self.ranges.len()) - first;
-        self.commands.push(Packed { id, first, count, hole, is_whole });
+        self.commands.push(Packed { id, first, count, hole, is_whole, watch: None });
+    }
+
+    /// The watch of the command that was added last.
+    pub(crate) fn watched_by(&mut self, flag: Flag) {
+        let index = u32::try_from(self.watches.len()).unwrap_or(u32::MAX);
+        self.watches.push(flag);
+        if let Some(command) = self.commands.last_mut() {
+            command.watch = Some(index);
+        }
+    }
+
+    pub(crate) fn watch(&self, command: &Packed) -> Option<&Flag> {
+        self.watches.get(command.watch? as usize)
     }
 
     /// Those that are not answered yet.

@@ -147,6 +147,21 @@ impl Requests {
         }
     }
 
+    /// The values that the next command of request `key` wants have come. Answers whether that request is there.
+    pub(crate) fn fetched(
+        &mut self,
+        key: Key,
+        executor: &mut Executor,
+        stats: &dyn Fn(&Executor, bool) -> CoreStats,
+        finished: &mut Vec<Finished>,
+    ) -> bool {
+        let is_there = self.under_way.get_mut(key).is_some();
+        if is_there {
+            self.go_on(key, executor, stats, finished);
+        }
+        is_there
+    }
+
     /// Which of this core's counts are to begin anew; told once.
     pub(crate) fn take_anew(&mut self) -> Option<Anew> {
         self.anew.take()
@@ -201,11 +216,28 @@ impl Requests {
                 }
                 writer::integer(answers.buffer(), 0);
                 answers.done(SeqNo(0));
+            } else if command.id == CommandId::Watch {
+                if let Some(flag) = request.watch(&command) {
+                    executor.watch(args.iter().skip(1), flag);
+                }
+                writer::ok(answers.buffer());
+                answers.done(SeqNo(0));
             } else {
                 let target = Target::Request(key);
                 let is_next = command.hole == request.head;
-                match executor.run(command.id, args, request.protocol, target, is_next, answers) {
+                let protocol = request.protocol;
+                let ran = if command.id == CommandId::Exec {
+                    let watch = request.watch(&command);
+                    executor.run_transaction(args, watch, protocol, target, is_next, answers)
+                } else {
+                    executor.run(command.id, args, protocol, target, is_next, answers)
+                };
+                match ran {
                     Ran::Done => {}
+                    Ran::Fetching => {
+                        answers.hold(&self.output);
+                        return;
+                    }
                     Ran::NoRoom | Ran::Wait if answers.each.is_empty() => {
                         self.waiting.push(key);
                         return;

@@ -434,7 +434,8 @@ impl Seed {
         let Some(shard) = opened? else { return Ok(()) };
         shared.ledger.set_bells(&bells);
         let output = Arc::clone(&shared.ledger.output);
-        let executor = Executor::new(shard, &env, Arc::clone(&shared.live), output);
+        let executor =
+            Executor::new(shard, &env, Arc::clone(&shared.live), output, (index, shared.cores));
         let endpoint = wires.attach(bells);
         let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
         if let Err(error) = worker.run(driver).await {

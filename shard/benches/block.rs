@@ -7,6 +7,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shard::key::{Entry, Identity, Kind, SeqNo, hash};
 use shard::table::block::{Block, BlockBuilder, Window};
 use shard::table::filter::Filter;
+use shard::table::footer::FORMAT;
 use shard::table::index::Index;
 use shard::table::meta::{Meta, MetaCell, Properties};
 use shard::table::stored::{self, Packer, Seed, trailer};
@@ -103,8 +104,13 @@ fn index(criterion: &mut Criterion) {
     for block in 0..BLOCKS {
         index.push(&key(block * 37), (block + 1) * 4096, 5000);
     }
-    let meta = Meta { filter: Filter::default(), index, properties: Properties::default() };
-    let cell = MetaCell::new(meta.encode()).expect("a sound archive");
+    let meta = Meta {
+        filter: Filter::default(),
+        index,
+        properties: Properties::default(),
+        sketch: Vec::new(),
+    };
+    let cell = MetaCell::new(meta.encode(), FORMAT).expect("a sound archive");
     let index = &cell.get().index;
     let keys: Vec<Vec<u8>> =
         (0..1024_u64).map(|at| key(hash(&at.to_le_bytes()) % (BLOCKS * 37))).collect();

@@ -6,6 +6,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use shard::env::sim::Sim;
 use shard::key::hash;
 use shard::table::filter::FilterBuilder;
+use shard::table::footer::FORMAT;
 use shard::table::index::Index;
 use shard::table::meta::{Meta, MetaCell, Properties};
 
@@ -16,8 +17,13 @@ fn build(keys: u64, bits_per_key: usize) -> MetaCell {
     let mut builder = FilterBuilder::new(bits_per_key, SEED);
     (0..keys).for_each(|key| builder.add(hash(&key.to_le_bytes())));
     let filter = Sim::new(1).run(|env| async move { builder.finish(&env).await });
-    let meta = Meta { filter, index: Index::default(), properties: Properties::default() };
-    MetaCell::new(meta.encode()).expect("a sound archive")
+    let meta = Meta {
+        filter,
+        index: Index::default(),
+        properties: Properties::default(),
+        sketch: Vec::new(),
+    };
+    MetaCell::new(meta.encode(), FORMAT).expect("a sound archive")
 }
 
 fn filters(criterion: &mut Criterion) {

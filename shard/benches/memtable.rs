@@ -29,7 +29,7 @@ fn keys(mut seed: u64) -> Vec<[u8; 16]> {
 }
 
 fn put(table: &MemTable, seq: usize, key: &[u8]) {
-    table.insert(SeqNo(seq as u64 + 1), Op::Put { key, value: &[b'v'; 100] });
+    table.insert(SeqNo(seq as u64 + 1), Op::Put { key, value: &[b'v'; 100], expires_at_ms: 0 });
 }
 
 /// A full table and the number of its keys.

@@ -21,7 +21,11 @@ fn frames(criterion: &mut Criterion) {
         group.bench_function(id, |bench| {
             bench.iter(|| {
                 for _ in 0..ops {
-                    frames.push(&Op::Put { key: black_box(&key), value: black_box(&value) });
+                    frames.push(&Op::Put {
+                        key: black_box(&key),
+                        value: black_box(&value),
+                        expires_at_ms: 0,
+                    });
                 }
                 frames.finish()
             });

@@ -134,12 +134,12 @@ impl<E: Env> Shard<E> {
             }
         };
         let memory = Rc::clone(memtable);
-        let metas = flush::build(&site, memory, &pace, &numbers, verify, &forget).await?;
+        let flushed = flush::build(&site, memory, &pace, &numbers, verify, &forget).await?;
         let flushed_seq = memtable.last_seq();
         let wal_first_live = inner.log.borrow().first_live(flushed_seq);
-        let bytes = metas.iter().map(|meta| meta.bytes).sum();
+        let bytes = flushed.tables.iter().map(|meta| meta.bytes).sum();
         let edit = VersionEdit {
-            added: metas.into_iter().map(|meta| (0, meta)).collect(),
+            added: flushed.tables.into_iter().map(|meta| (0, meta)).collect(),
             flushed_seq: Some(flushed_seq.0),
             wal_first_live,
             ..VersionEdit::default()
@@ -154,6 +154,7 @@ impl<E: Env> Shard<E> {
         inner.background.last_flush_ms.set(inner.env.wall_ms());
         add(&inner.counters.flushes, 1);
         add(&inner.counters.flushed_bytes, bytes);
+        add(&inner.counters.expired_keys, flushed.expired);
         inner.progress.moved.signal();
         inner.background.compaction_wanted.signal();
         Ok(())
@@ -325,6 +326,7 @@ impl<E: Env> Shard<E> {
             busy: &Busy::new(),
             pointers,
             idle: self.inner.quiet.get() && view.sealed.is_empty(),
+            now_ms: self.env().wall_ms(),
         };
         compaction::pick(options.style, &view.version, &situation)
     }
@@ -338,7 +340,13 @@ impl<E: Env> Shard<E> {
             };
             self.install(&edit, View::with_version).await?;
             inner.pressure.compacted(plan, &version, self.env().now());
-            add(&inner.counters.trivial_moves, 1);
+            if plan.drop {
+                let gone = version.tables().filter(|(_, table)| plan.reads(table.meta.number));
+                let entries = gone.map(|(_, table)| table.meta.entries).sum();
+                add(&inner.counters.expired_keys, entries);
+            } else {
+                add(&inner.counters.trivial_moves, 1);
+            }
             return Ok(());
         }
         let pace = Pace::new(&inner.env, Rc::clone(&inner.background.abort));
@@ -355,6 +363,7 @@ impl<E: Env> Shard<E> {
         add(&inner.counters.compactions, 1);
         add(&inner.counters.compaction_read_bytes, done.stats.bytes_read);
         add(&inner.counters.compaction_written_bytes, done.stats.bytes_written);
+        add(&inner.counters.expired_keys, done.stats.entries_expired);
         Ok(())
     }
 

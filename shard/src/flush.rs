@@ -12,12 +12,21 @@ use crate::error::Result;
 use crate::manifest::edit::TableMeta;
 use crate::memtable::{MemCursor, MemTable};
 
+/// What a flush wrote.
+#[derive(Debug)]
+pub(crate) struct Flushed {
+    /// The tables, in key order.
+    pub tables: Vec<TableMeta>,
+    /// Values that had expired, and stand there as tombstones.
+    pub expired: u64,
+}
+
 /// Writes the newest version of each key in `memtable`, tombstones included, to tables: one, or more when the builder
 /// is full before the end; none if the memtable is empty. Files and directory are synced; the caller installs them in L0.
 ///
 /// With `verify` they are read through before.
 ///
-/// Newest version only: readers with an older view still hold the memtable. `told` hears of each key that is written.
+/// Values that have expired become tombstones. Newest version only: readers with an older view still hold the memtable. `told` hears of each key that is written.
 ///
 /// # Errors
 /// Writing, or `Closing` when told to end. Nothing is left behind, the memtable is as before.
@@ -28,7 +37,7 @@ pub(crate) async fn build<E, N>(
     numbers: &N,
     verify: bool,
     told: &impl Fn(&[u8]),
-) -> Result<Vec<TableMeta>>
+) -> Result<Flushed>
 where
     E: Env,
     N: AsyncFn() -> Result<u64>,
@@ -45,19 +54,19 @@ async fn write_or_remove<E, N>(
     numbers: &N,
     verify: bool,
     told: &impl Fn(&[u8]),
-) -> Result<Vec<TableMeta>>
+) -> Result<Flushed>
 where
     E: Env,
     N: AsyncFn() -> Result<u64>,
 {
     let mut outputs = Outputs::new(site, numbers);
-    let mut written = write(memtable, pace, &mut outputs, told).await;
-    if let (Ok(tables), true) = (&written, verify) {
-        let verified = verify_all(site, pace, tables).await;
+    let mut written = write(memtable, site.env.wall_ms(), pace, &mut outputs, told).await;
+    if let (Ok(flushed), true) = (&written, verify) {
+        let verified = verify_all(site, pace, &flushed.tables).await;
         written = verified.and(written);
     }
     match written {
-        Ok(tables) => Ok(tables),
+        Ok(written) => Ok(written),
         Err(error) => {
             outputs.abandon().await;
             Err(error)
@@ -78,23 +87,24 @@ async fn verify_all<E: Env>(
 
 async fn write<E, N>(
     memtable: Rc<MemTable>,
+    now_ms: u64,
     pace: &Pace<E>,
     outputs: &mut Outputs<'_, E, N>,
     told: &impl Fn(&[u8]),
-) -> Result<Vec<TableMeta>>
+) -> Result<Flushed>
 where
     E: Env,
     N: AsyncFn() -> Result<u64>,
 {
     let keys = memtable.keys() as u64;
     let mut cursor = MemCursor::new(memtable, Direction::Forward);
-    let mut retain = Retain::keeping_tombstones();
+    let mut retain = Retain::keeping_tombstones(now_ms);
     cursor::seek(&mut cursor, None).await?;
     while let Some(entry) = cursor.entry() {
         let bytes = entry_bytes(&entry);
-        if retain.keep(&entry) {
-            outputs.add(&entry).await?;
-            told(entry.key);
+        if let Some(kept) = retain.keep(entry) {
+            outputs.add(&kept).await?;
+            told(kept.key);
         }
         pace.after(bytes).await?;
         cursor::step(&mut cursor).await?;
@@ -102,5 +112,5 @@ where
     let tables = outputs.finish().await?;
     let entries: u64 = tables.iter().map(|meta| meta.entries).sum();
     assert_eq!(entries, keys, "every key of the memtable is in a table, once");
-    Ok(tables)
+    Ok(Flushed { tables, expired: retain.expired })
 }

@@ -16,6 +16,8 @@ pub enum Kind {
     Put = 1,
     /// A tombstone: the key is absent, whatever older runs say.
     Delete = 2,
+    /// The key has a value that ends at a time; [`crate::expiry`] has what is stored of both.
+    Expiring = 3,
 }
 
 impl Kind {
@@ -24,6 +26,7 @@ impl Kind {
         match byte {
             1 => Some(Self::Put),
             2 => Some(Self::Delete),
+            3 => Some(Self::Expiring),
             _ => None,
         }
     }
@@ -38,7 +41,7 @@ pub struct Entry<'a> {
     pub seq: SeqNo,
     /// What that operation did.
     pub kind: Kind,
-    /// Empty for a tombstone.
+    /// As it is stored: empty for a tombstone, with the time before it for an expiring value.
     pub value: &'a [u8],
 }
 

@@ -19,6 +19,9 @@ pub mod coding;
 pub mod cursor;
 pub mod env;
 pub mod error;
+pub mod estimate;
+pub mod expiry;
+
 pub mod foresee;
 #[doc(hidden)]
 #[cfg(any(test, feature = "sim"))]
@@ -47,6 +50,7 @@ mod gc;
 mod level;
 mod manifest;
 mod prefetch;
+mod sketch;
 mod stall;
 mod throttle;
 mod view;

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 
 use crate::cursor::{self, Cursor, Direction, Step};
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::key::{Entry, Kind, SeqNo};
 
 /// Versions of one key stepped over one by one before a seek past the rest of them. A seek costs about this many steps.
@@ -235,13 +236,26 @@ impl<C: Cursor> Cursor for Merge<C> {
     }
 }
 
-/// Whether a key whose visible version is a tombstone is yielded.
+/// Whether a key whose visible version is a tombstone, or has expired, is yielded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tombstones {
     /// Yielded: a compaction above other levels.
     Show,
     /// Passed over: a reader.
-    Hide,
+    Hide {
+        /// The reader's time, in milliseconds since 1970.
+        now_ms: u64,
+    },
+}
+
+impl Tombstones {
+    #[inline]
+    fn hides(self, kind: Kind, stored: &[u8]) -> bool {
+        match self {
+            Self::Show => false,
+            Self::Hide { now_ms } => expiry::live(kind, stored, || now_ms).is_none(),
+        }
+    }
 }
 
 /// Of each key the newest version at or below a sequence number, in either direction.
@@ -336,7 +350,7 @@ impl<C: Cursor> Newest<C> {
         while let Some(entry) = self.cursor.entry() {
             if entry.seq > self.at {
                 cursor::step(&mut self.cursor).await?;
-            } else if entry.kind == Kind::Delete && self.tombstones == Tombstones::Hide {
+            } else if self.tombstones.hides(entry.kind, entry.value) {
                 self.leave_key().await?;
             } else {
                 self.standing = true;
@@ -363,9 +377,7 @@ impl<C: Cursor> Newest<C> {
                 self.held = Some(Held { seq: entry.seq, kind: entry.kind });
                 cursor::step(&mut self.cursor).await?;
             }
-            if self.tombstones == Tombstones::Hide {
-                self.held = self.held.filter(|held| held.kind != Kind::Delete);
-            }
+            self.held = self.held.filter(|held| !self.tombstones.hides(held.kind, &self.value));
             if self.held.is_some() {
                 self.standing = true;
                 return Ok(());

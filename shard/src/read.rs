@@ -14,6 +14,7 @@ use std::rc::Rc;
 
 use crate::env::Env;
 use crate::error::Result;
+use crate::expiry::{self, EXPIRY_BYTES};
 use crate::foresee::Sight;
 use crate::key::{self, Entry, Kind, SeqNo};
 use crate::limits::LEVELS;
@@ -29,21 +30,31 @@ type OpenTable<E> = Rc<TableRef<Rc<Table<E>>>>;
 /// What a read found, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'a> {
-    /// `None`: no such key, or it was deleted.
+    /// `None`: no such key, or it was deleted, or its value has expired.
     pub value: Option<&'a [u8]>,
+    /// When the value ends, in milliseconds since 1970; 0: never, or there is none.
+    pub expires_at_ms: u64,
     /// The operation that this answer depends on; an answer may leave the server once
     /// [`Shard::released_seq`] has reached it. Zero: durable for long.
     pub gate: SeqNo,
 }
 
 impl<'a> Found<'a> {
-    const ABSENT: Self = Self { value: None, gate: SeqNo(0) };
+    const ABSENT: Self = Self { value: None, expires_at_ms: 0, gate: SeqNo(0) };
 
-    fn from_entry(entry: &Entry<'a>, gate: SeqNo) -> Self {
-        match entry.kind {
-            Kind::Put => Self { value: Some(entry.value), gate },
-            Kind::Delete => Self { value: None, gate },
+    /// What `env`'s clock leaves of a version.
+    #[inline]
+    fn of(env: &impl Env, kind: Kind, stored: &'a [u8], gate: SeqNo) -> Self {
+        match expiry::live(kind, stored, || env.wall_ms()) {
+            Some(live) => Self { value: Some(live.value), expires_at_ms: live.expires_at_ms, gate },
+            None => Self { gate, ..Self::ABSENT },
         }
+    }
+
+    /// As [`Found::of`], of an entry in a table: durable for long.
+    #[inline]
+    fn in_table(env: &impl Env, entry: &Entry<'a>) -> Self {
+        Self::of(env, entry.kind, entry.value, SeqNo(0))
     }
 }
 
@@ -113,8 +124,8 @@ impl<E: Env> Shard<E> {
         for memtable in view.memtables() {
             if let Some(entry) = memtable.get(hash, key, at) {
                 let gate = self.gate_of(entry.seq);
-                let value = (entry.kind == Kind::Put).then_some(entry.value);
-                return Read::Done(self.answered(Found { value, gate }, answer));
+                let found = Found::of(self.env(), entry.kind, entry.value, gate);
+                return Read::Done(self.answered(found, answer));
             }
         }
         let foreseen = self.inner.foresight.borrow_mut().take(key, self.inner.views.get());
@@ -133,7 +144,7 @@ impl<E: Env> Shard<E> {
             && let Some(found) = block.find_at(restart, key)
             && let Some(entry) = block.entry(key, found)
         {
-            return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+            return Read::Done(self.answered(Found::in_table(self.env(), &entry), answer));
         }
         loop {
             let (block, spot) = if let Some(known) = next.take() {
@@ -160,7 +171,7 @@ impl<E: Env> Shard<E> {
                 if let Some(entry) = block.entry(key, found) {
                     // In no memtable of the current view, and here first of its tables: the newest version there.
                     self.cache().note(hash, spot, restart);
-                    return Read::Done(self.answered(Found::from_entry(&entry, SeqNo(0)), answer));
+                    return Read::Done(self.answered(Found::in_table(self.env(), &entry), answer));
                 }
             }
             add(&self.counters().filter_false, 1);
@@ -208,13 +219,23 @@ pub struct PointRead<E: Env> {
 
 /// A value in a block that was read.
 #[derive(Debug)]
-pub struct DiskValue(BlockValue);
+pub struct DiskValue {
+    value: BlockValue,
+    expires_at_ms: u64,
+}
+
+impl DiskValue {
+    /// When the value ends, in milliseconds since 1970; 0: never.
+    pub fn expires_at_ms(&self) -> u64 {
+        self.expires_at_ms
+    }
+}
 
 impl Deref for DiskValue {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.value
     }
 }
 
@@ -241,16 +262,22 @@ impl<E: Env> PointRead<E> {
             let block = self.shard.cache().load(&table.handle, handle).await.inspect_err(|_| {
                 add(&self.shard.counters().read_errors, 1);
             })?;
-            if let Some(entry) = block.get(&self.key) {
-                if entry.kind == Kind::Delete {
-                    return Ok(None);
-                }
-                add(&self.shard.counters().read_hits, 1);
-                return Ok(
-                    BlockValue::find(&block, &self.key).map(|(_, _, value)| DiskValue(value))
-                );
+            if let Some((_, kind, stored)) = BlockValue::find(&block, &self.key) {
+                let value = disk_value(self.shard.env(), kind, stored);
+                add(&self.shard.counters().read_hits, u64::from(value.is_some()));
+                return Ok(value);
             }
             add(&self.shard.counters().filter_false, 1);
         }
     }
+}
+
+/// What `env`'s clock leaves of a version in a block.
+fn disk_value(env: &impl Env, kind: Kind, stored: BlockValue) -> Option<DiskValue> {
+    let expires_at_ms = expiry::live(kind, &stored, || env.wall_ms())?.expires_at_ms;
+    let BlockValue { block, mut range } = stored;
+    if kind == Kind::Expiring {
+        range.start += EXPIRY_BYTES;
+    }
+    Some(DiskValue { value: BlockValue { block, range }, expires_at_ms })
 }

@@ -273,6 +273,7 @@ impl<E: Env> Inspected<E> {
                 views: Cell::new(0),
                 table_memory_bytes: Cell::new(0),
                 foresight: RefCell::default(),
+                sketches: RefCell::default(),
                 erasing: Cell::new(false),
                 closing: Cell::new(false),
                 sync_late: Cell::new(false),
@@ -381,11 +382,11 @@ impl<E: Env> Replayer<'_, E> {
         let pace = Pace::new(self.site.env, Abort::default());
         let numbers = async || self.numbers.next(self.manifest).await;
         let verify = self.verify;
-        let metas =
+        let flushed =
             flush::build(&self.site, Rc::clone(memtable), &pace, &numbers, verify, &|_| {}).await?;
-        let tables = metas.len() as u64;
+        let tables = flushed.tables.len() as u64;
         let edit = VersionEdit {
-            added: metas.into_iter().map(|meta| (0, meta)).collect(),
+            added: flushed.tables.into_iter().map(|meta| (0, meta)).collect(),
             flushed_seq: Some(memtable.last_seq().0),
             ..VersionEdit::default()
         };

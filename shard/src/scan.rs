@@ -7,6 +7,7 @@ use crate::cursor::{Cursor, Direction, Step};
 use crate::env::Env;
 use crate::error::Result;
 use crate::event::Turnstile;
+use crate::expiry::{self, Live};
 use crate::key::{Entry, SeqNo};
 use crate::level::LevelCursor;
 use crate::memtable::MemCursor;
@@ -119,7 +120,20 @@ impl Range {
     }
 }
 
-/// An iteration in progress. Holds its view until it is dropped; nothing is read ahead of `next`.
+/// A key that is there, borrowed from the scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveEntry<'a> {
+    /// The user key.
+    pub key: &'a [u8],
+    /// The operation that wrote this version.
+    pub seq: SeqNo,
+    /// The user's value.
+    pub value: &'a [u8],
+    /// When the value ends, in milliseconds since 1970; 0: never.
+    pub expires_at_ms: u64,
+}
+
+/// An iteration in progress. What had expired when it began is not there; what expires meanwhile is. Holds its view until it is dropped; nothing is read ahead of `next`.
 #[derive(Debug)]
 pub struct Scan<E: Env> {
     newest: Newest<Merge<Run<E>>>,
@@ -127,6 +141,7 @@ pub struct Scan<E: Env> {
     direction: Direction,
     started: bool,
     gate: SeqNo,
+    now_ms: u64,
     _view: Rc<View<E>>,
 }
 
@@ -164,8 +179,31 @@ impl<E: Env> Shard<E> {
             let cursor = LevelCursor::hot(tables.clone(), Rc::clone(cache), direction);
             runs.push(Run::Level(cursor.keys_only(keys_only.cloned())));
         }
-        let newest = Newest::new(Merge::new(runs, direction), direction, at, Tombstones::Hide);
-        Scan { newest, range, direction, started: false, gate: self.gate_of(at), _view: view }
+        let now_ms = self.env().wall_ms();
+        let hide = Tombstones::Hide { now_ms };
+        let newest = Newest::new(Merge::new(runs, direction), direction, at, hide);
+        let gate = self.gate_of(at);
+        Scan { newest, range, direction, started: false, gate, now_ms, _view: view }
+    }
+}
+
+impl<E: Env> Shard<E> {
+    /// A place among the keys of the tables, at random: the end of a block, each as likely as any other. `None`: there are no
+    /// tables. No I/O.
+    pub fn random_place(&self) -> Option<Vec<u8>> {
+        let view = self.view();
+        let blocks: u64 =
+            view.version.tables().map(|(_, table)| table.handle.blocks() as u64).sum();
+        let mut at = self.env().random_u64().checked_rem(blocks)?;
+        for (_, table) in view.version.tables() {
+            let blocks = table.handle.blocks() as u64;
+            if at < blocks {
+                let end = usize::try_from(at).ok().and_then(|at| table.handle.separator(at));
+                return end.map(<[u8]>::to_vec);
+            }
+            at -= blocks;
+        }
+        None
     }
 }
 
@@ -179,7 +217,7 @@ impl<E: Env> Scan<E> {
     ///
     /// # Errors
     /// Reading or verifying a block; the scan is then at its end.
-    pub async fn next(&mut self) -> Result<Option<Entry<'_>>> {
+    pub async fn next(&mut self) -> Result<Option<LiveEntry<'_>>> {
         if self.started {
             self.newest.next().await?;
         } else {
@@ -194,7 +232,11 @@ impl<E: Env> Scan<E> {
                 self.newest.next().await?;
             }
         }
-        Ok(self.newest.entry().filter(|entry| self.range.contains(entry.key)))
+        let entry = self.newest.entry().filter(|entry| self.range.contains(entry.key));
+        Ok(entry.and_then(|Entry { key, seq, kind, value }| {
+            let Live { value, expires_at_ms } = expiry::live(kind, value, || self.now_ms)?;
+            Some(LiveEntry { key, seq, value, expires_at_ms })
+        }))
     }
 }
 

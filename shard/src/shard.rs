@@ -19,6 +19,7 @@ use crate::commit::{Gather, Log, LogSync, Spare};
 use crate::compaction;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::estimate::Sketches;
 use crate::event::{Event, Turnstile};
 use crate::foresee::Foresight;
 use crate::key::{Identity, SeqNo};
@@ -108,6 +109,8 @@ pub(crate) struct Inner<E: Env> {
     /// Counts the views that were published.
     pub(crate) views: Cell<u64>,
     pub(crate) foresight: RefCell<Foresight>,
+    /// Of the version that was asked about last.
+    pub(crate) sketches: RefCell<Option<Sketches<E>>>,
     pub(crate) manifest: Manifest<E>,
     pub(crate) numbers: Numbers,
     pub(crate) cache: Rc<BlockCache>,

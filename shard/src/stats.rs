@@ -76,6 +76,8 @@ counters! {
     compaction_read_bytes,
     /// Table bytes written by compactions.
     compaction_written_bytes,
+    /// Values that had expired and that a flush or compaction dropped.
+    expired_keys,
     /// Background jobs that failed and will be tried again.
     background_errors,
     /// Times that a write was told to wait because the next frame was full. A write that asks again and must go on waiting

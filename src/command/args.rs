@@ -3,7 +3,8 @@
 use super::error::CommandError;
 use super::info::Sections;
 use super::table::{self, CommandId, CommandSet, Spec};
-use crate::resp::Args;
+use crate::limits::{GLOB_BYTES_MAX, SCAN_COUNT_DEFAULT};
+use crate::resp::{Args, strict_number};
 
 /// What STATS is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +29,6 @@ pub enum FlushMode {
 #[inline]
 pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
     match spec.id {
-        CommandId::Set if args.len() > 3 => return Err(CommandError::Syntax),
         CommandId::Ping if args.len() > 2 => return Err(CommandError::Arity(spec.name)),
         CommandId::Mset if args.len().is_multiple_of(2) => {
             return Err(CommandError::Arity(spec.name));
@@ -39,8 +39,21 @@ pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
         CommandId::Stats => {
             stats_scope(args)?;
         }
+        CommandId::Scan => {
+            ScanOptions::parse(args)?;
+        }
+        CommandId::Keys => check_pattern(args.arg(1))?,
         _ => {}
     }
+    check_keys(spec, args)
+}
+
+/// Whether the keys are keys.
+///
+/// # Errors
+/// One is longer than `KEY_BYTES_MAX`.
+#[inline]
+pub fn check_keys(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
     for position in spec.key_positions(args.len()) {
         let bytes = args.arg(position).len();
         if bytes > shard::limits::KEY_BYTES_MAX {
@@ -48,6 +61,57 @@ pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
         }
     }
     Ok(())
+}
+
+fn check_pattern(pattern: &[u8]) -> Result<(), CommandError> {
+    if pattern.len() > GLOB_BYTES_MAX {
+        return Err(CommandError::PatternTooLong { bytes: pattern.len() });
+    }
+    Ok(())
+}
+
+/// `cursor [MATCH pattern] [COUNT count] [TYPE type]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanOptions<'a> {
+    pub cursor: u64,
+    pub pattern: Option<&'a [u8]>,
+    /// Keys to look at.
+    pub count: u64,
+    /// All keys are strings: another type matches none.
+    pub type_matches: bool,
+}
+
+impl<'a> ScanOptions<'a> {
+    /// # Errors
+    /// No cursor, no count of at least one, a pattern that is too long, anything else.
+    pub fn parse(args: Args<'a>) -> Result<Self, CommandError> {
+        let cursor = std::str::from_utf8(args.arg(1)).ok().and_then(|text| text.parse().ok());
+        let mut options = Self {
+            cursor: cursor.ok_or(CommandError::Cursor)?,
+            pattern: None,
+            count: SCAN_COUNT_DEFAULT,
+            type_matches: true,
+        };
+        for index in (2..args.len()).step_by(2) {
+            let (option, value) = (args.arg(index), args.get(index + 1));
+            let value = value.ok_or(CommandError::Syntax)?;
+            if option.eq_ignore_ascii_case(b"match") {
+                check_pattern(value)?;
+                options.pattern = Some(value);
+            } else if option.eq_ignore_ascii_case(b"count") {
+                let count = strict_number(value).ok_or(CommandError::NotInteger)?;
+                options.count = u64::try_from(count).map_err(|_| CommandError::Syntax)?;
+                if options.count == 0 {
+                    return Err(CommandError::Syntax);
+                }
+            } else if option.eq_ignore_ascii_case(b"type") {
+                options.type_matches = value.eq_ignore_ascii_case(b"string");
+            } else {
+                return Err(CommandError::Syntax);
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// `[ASYNC | SYNC]`

@@ -4,7 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::connection::shortened;
-use crate::limits::{CLIENT_NAME_BYTES_MAX, ERROR_ARG_BYTES};
+use crate::limits::{
+    CLIENT_NAME_BYTES_MAX, ERROR_ARG_BYTES, GLOB_BYTES_MAX, KEYS_REPLY_BYTES_MAX,
+    TRANSACTION_BYTES_MAX, TRANSACTION_COMMANDS_MAX,
+};
 use crate::resp::writer;
 
 /// Why a command was refused.
@@ -28,6 +31,29 @@ pub enum CommandError {
     NoSuchCommand,
     NoKeys,
     WrongCount,
+    /// A fixed text, with its code.
+    Text(&'static str),
+    /// An option of EXPIRE.
+    UnsupportedOption(Vec<u8>),
+    ValueTooLong,
+    /// The command that was given a time that cannot be.
+    ExpireTime(&'static str),
+    Offset,
+    BitOffset,
+    Overflow,
+    DecrementOverflow,
+    NotFloat,
+    NanOrInfinity,
+    NoSuchKey,
+    SameObject,
+    Cursor,
+    /// Of a scan that newer ones have made the shard forget.
+    CursorIsOld,
+    PatternTooLong {
+        bytes: usize,
+    },
+    TooManyKeys,
+    TransactionTooLarge,
     UnknownSetting(Vec<u8>),
     /// CONFIG SET: the name as it was given, and what is wrong.
     Setting(Vec<u8>, String),
@@ -69,6 +95,39 @@ impl fmt::Display for CommandError {
             Self::WrongCount => {
                 f.write_str("ERR Invalid number of arguments specified for command")
             }
+            Self::Text(text) => f.write_str(text),
+            Self::UnsupportedOption(option) => {
+                write!(f, "ERR Unsupported option {}", quoted(option))
+            }
+            Self::ValueTooLong => {
+                f.write_str("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
+            }
+            Self::ExpireTime(command) => {
+                write!(f, "ERR invalid expire time in '{command}' command")
+            }
+            Self::Offset => f.write_str("ERR offset is out of range"),
+            Self::BitOffset => f.write_str("ERR bit offset is not an integer or out of range"),
+            Self::Overflow => f.write_str("ERR increment or decrement would overflow"),
+            Self::DecrementOverflow => f.write_str("ERR decrement would overflow"),
+            Self::NotFloat => f.write_str("ERR value is not a valid float"),
+            Self::NanOrInfinity => f.write_str("ERR increment would produce NaN or Infinity"),
+            Self::NoSuchKey => f.write_str("ERR no such key"),
+            Self::SameObject => f.write_str("ERR source and destination objects are the same"),
+            Self::CursorIsOld => {
+                f.write_str("ERR invalid cursor: it is of an earlier start, or many scans ago")
+            }
+            Self::PatternTooLong { bytes } => {
+                write!(f, "ERR pattern is {bytes} bytes long, the limit is {GLOB_BYTES_MAX}")
+            }
+            Self::TooManyKeys => write!(
+                f,
+                "ERR the keys of one shard that match are more than {KEYS_REPLY_BYTES_MAX} bytes: use SCAN"
+            ),
+            Self::TransactionTooLarge => write!(
+                f,
+                "ERR a transaction holds at most {TRANSACTION_COMMANDS_MAX} commands and {TRANSACTION_BYTES_MAX} bytes"
+            ),
+            Self::Cursor => f.write_str("ERR invalid cursor"),
             Self::UnknownSetting(name) => write!(
                 f,
                 "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
@@ -88,6 +147,10 @@ impl std::error::Error for CommandError {}
 impl CommandError {
     pub(crate) fn unknown_setting(name: &[u8]) -> Self {
         Self::UnknownSetting(shortened(name))
+    }
+
+    pub(crate) fn unsupported_option(option: &[u8]) -> Self {
+        Self::UnsupportedOption(shortened(option))
     }
 
     pub(crate) fn config(name: &[u8], problem: impl Into<String>) -> Self {

@@ -36,7 +36,7 @@ pub(super) fn info(args: Args<'_>, protocol: Protocol, out: &mut Vec<u8>) {
 /// COMMAND DOCS: those named that exist; all if none is named.
 pub(super) fn docs(args: Args<'_>, protocol: Protocol, out: &mut Vec<u8>) {
     let named: Vec<&Spec> = if args.len() == 2 {
-        table::all().iter().collect()
+        table::all().to_vec()
     } else {
         args.iter().skip(2).filter_map(table::find).collect()
     };

@@ -19,12 +19,15 @@ pub mod table;
 mod tests;
 
 pub use args::{
-    FlushMode, StatsScope, check, flush_mode, histograms_named, info_sections, shows_commands,
-    stats_scope,
+    FlushMode, ScanOptions, StatsScope, check, check_keys, flush_mode, histograms_named,
+    info_sections, shows_commands, stats_scope,
 };
 pub use error::CommandError;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
-pub use table::{CommandId, CommandSet, Place, Refusal, Spec, lookup, resolve};
+pub use table::{
+    CommandId, CommandSet, PackedHead, Place, Refusal, Spec, by_id, lookup, packed, resolve,
+    unpacked,
+};
 
 use crate::resp::{Args, writer};
 
@@ -96,28 +99,12 @@ fn local(
         Id::CommandDocs => introspect::docs(args, protocol, out),
         Id::CommandInfo => introspect::info(args, protocol, out),
         Id::CommandList => introspect::list(args, out)?,
+        Id::Swapdb => server::swapdb(args, out)?,
         Id::CommandGetkeys => introspect::getkeys(args, out)?,
-        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp | Id::LatencyHelp => {
+        Id::ClientHelp | Id::CommandHelp | Id::ConfigHelp | Id::LatencyHelp | Id::ObjectHelp => {
             introspect::help(spec, out);
         }
-        Id::Get
-        | Id::Set
-        | Id::Del
-        | Id::Exists
-        | Id::Mget
-        | Id::Mset
-        | Id::Flushdb
-        | Id::Flushall
-        | Id::Dbsize
-        | Id::Stats
-        | Id::Info
-        | Id::Client
-        | Id::ConfigSet
-        | Id::ConfigResetstat
-        | Id::Config
-        | Id::Latency
-        | Id::LatencyHistogram
-        | Id::LatencyReset => unreachable!("{} is not local", spec.name),
+        _ => unreachable!("{} is not local", spec.name),
     }
     Ok(Flow::Continue)
 }

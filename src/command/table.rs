@@ -7,56 +7,203 @@ use crate::resp::{Args, writer};
 
 /// Which command, for a `match` without strings. Subcommands have their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub enum CommandId {
+    // Strings.
+    Append,
+    Bitcount,
+    Bitfield,
+    BitfieldRo,
+    Bitop,
+    Bitpos,
+    Decr,
+    Decrby,
     Get,
-    Set,
-    Del,
-    Exists,
+    Getbit,
+    Getdel,
+    Getex,
+    Getrange,
+    Getset,
+    Incr,
+    Incrby,
+    Incrbyfloat,
+    Lcs,
     Mget,
     Mset,
-    Ping,
-    Echo,
-    Select,
-    Hello,
-    Quit,
-    Reset,
+    Msetnx,
+    Psetex,
+    Set,
+    Setbit,
+    Setex,
+    Setnx,
+    Setrange,
+    Strlen,
+    Substr,
+    // Keys.
+    Copy,
+    Dbsize,
+    Del,
+    Exists,
+    Expire,
+    Expireat,
+    Expiretime,
+    Flushall,
+    Flushdb,
+    Keys,
+    Move,
+    Persist,
+    Pexpire,
+    Pexpireat,
+    Pexpiretime,
+    Pttl,
+    Randomkey,
+    Rename,
+    Renamenx,
+    Scan,
+    Swapdb,
+    Touch,
+    Ttl,
+    Type,
+    Unlink,
+    // Transactions.
+    Discard,
+    Exec,
+    Multi,
+    Unwatch,
+    Watch,
+    // Publish and subscribe.
+    Psubscribe,
+    Publish,
+    Pubsub,
+    PubsubChannels,
+    PubsubHelp,
+    PubsubNumpat,
+    PubsubNumsub,
+    PubsubShardchannels,
+    PubsubShardnumsub,
+    Punsubscribe,
+    Spublish,
+    Ssubscribe,
+    Subscribe,
+    Sunsubscribe,
+    Unsubscribe,
+    // The connection.
+    Auth,
     Client,
+    ClientCaching,
     ClientGetname,
+    ClientGetredir,
     ClientHelp,
     ClientId,
     ClientInfo,
+    ClientKill,
+    ClientList,
+    ClientNoEvict,
+    ClientNoTouch,
+    ClientPause,
+    ClientReply,
     ClientSetinfo,
     ClientSetname,
+    ClientTracking,
+    ClientTrackinginfo,
+    ClientUnblock,
+    ClientUnpause,
+    Echo,
+    Hello,
+    Ping,
+    Quit,
+    Reset,
+    Select,
+    // The server.
+    Acl,
+    AclCat,
+    AclGenpass,
+    AclGetuser,
+    AclHelp,
+    AclList,
+    AclLog,
+    AclSetuser,
+    AclUsers,
+    AclWhoami,
+    Bgrewriteaof,
+    Bgsave,
+    Cluster,
     Command,
     CommandCount,
     CommandDocs,
     CommandGetkeys,
+    CommandGetkeysandflags,
     CommandHelp,
     CommandInfo,
     CommandList,
+    Compact,
     Config,
     ConfigGet,
     ConfigHelp,
     ConfigResetstat,
+    ConfigRewrite,
     ConfigSet,
+    Debug,
+    Failover,
+    Function,
+    FunctionFlush,
+    FunctionHelp,
+    FunctionList,
+    Info,
+    Lastsave,
     Latency,
+    LatencyDoctor,
+    LatencyGraph,
     LatencyHelp,
     LatencyHistogram,
+    LatencyHistory,
+    LatencyLatest,
     LatencyReset,
-    Time,
-    Info,
-    Dbsize,
-    Flushdb,
-    Flushall,
-    Stats,
-    Cluster,
+    Lolwut,
+    Memory,
+    MemoryDoctor,
+    MemoryHelp,
+    MemoryMallocStats,
+    MemoryPurge,
+    MemoryStats,
+    MemoryUsage,
+    Module,
+    ModuleHelp,
+    ModuleList,
+    Monitor,
+    Object,
+    ObjectEncoding,
+    ObjectFreq,
+    ObjectHelp,
+    ObjectIdletime,
+    ObjectRefcount,
     Readonly,
     Readwrite,
+    Replicaof,
+    Role,
+    Save,
+    Script,
+    ScriptExists,
+    ScriptFlush,
+    ScriptHelp,
+    Shutdown,
+    Slaveof,
+    Slowlog,
+    SlowlogGet,
+    SlowlogHelp,
+    SlowlogLen,
+    SlowlogReset,
+    Stats,
+    Time,
+    Wait,
+    // What no client can send: parts of commands over several shards (`across`).
+    InternalRead,
+    InternalWrite,
 }
 
 impl CommandId {
     /// How many there are.
-    pub const COUNT: usize = Self::Readwrite as usize + 1;
+    pub const COUNT: usize = Self::InternalWrite as usize + 1;
 
     /// Its place in a list with one place for each.
     pub const fn index(self) -> usize {
@@ -66,19 +213,18 @@ impl CommandId {
 
 /// Some of the commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CommandSet(u64);
-
-const _: () = assert!(CommandId::COUNT < 64, "a set has a bit for each");
+pub struct CommandSet([u64; CommandSet::WORDS]);
 
 impl CommandSet {
-    pub const ALL: Self = Self((1 << CommandId::COUNT) - 1);
+    const WORDS: usize = CommandId::COUNT.div_ceil(64);
+    pub const ALL: Self = Self([u64::MAX; Self::WORDS]);
 
     pub fn insert(&mut self, id: CommandId) {
-        self.0 |= 1 << id.index();
+        self.0[id.index() / 64] |= 1 << (id.index() % 64);
     }
 
     pub fn has(self, id: CommandId) -> bool {
-        self.0 >> id.index() & 1 == 1
+        self.0[id.index() / 64] >> (id.index() % 64) & 1 == 1
     }
 }
 
@@ -91,13 +237,19 @@ pub enum Place {
     Keys,
     /// All shards.
     AllShards,
+    /// The shard that its cursor names: SCAN.
+    Cursor,
+    /// The connection's transaction: MULTI, EXEC, WATCH and the like.
+    Transaction,
+    /// The core that read it, with its connections: SUBSCRIBE, CLIENT LIST, MONITOR and the like (`worker`).
+    Core,
     /// Nobody: only its subcommands can be run.
     Container,
 }
 
 /// Properties of a command, in the order of Redis' reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Flags(pub(super) u16);
+pub struct Flags(pub(super) u32);
 
 impl Flags {
     pub const NONE: Self = Self(0);
@@ -111,8 +263,13 @@ impl Flags {
     pub const FAST: Self = Self(1 << 7);
     pub const NO_AUTH: Self = Self(1 << 8);
     pub const ALLOW_BUSY: Self = Self(1 << 9);
+    pub const PUBSUB: Self = Self(1 << 10);
+    pub const NO_MULTI: Self = Self(1 << 11);
+    pub const SKIP_MONITOR: Self = Self(1 << 12);
+    pub const SKIP_SLOWLOG: Self = Self(1 << 13);
+    pub const MOVABLE_KEYS: Self = Self(1 << 14);
 
-    const NAMES: [&'static str; 10] = [
+    const NAMES: [&'static str; 15] = [
         "write",
         "readonly",
         "denyoom",
@@ -123,6 +280,11 @@ impl Flags {
         "fast",
         "no_auth",
         "allow_busy",
+        "pubsub",
+        "no_multi",
+        "skip_monitor",
+        "skip_slowlog",
+        "movablekeys",
     ];
 
     #[must_use]
@@ -270,12 +432,15 @@ fn unknown(args: Args<'_>, out: &mut Vec<u8>) {
 /// The command called `name`, in any case.
 #[inline]
 pub fn lookup(name: &[u8]) -> Option<&'static Spec> {
-    if name.len() > WORD_BYTES {
-        return TABLE.iter().find(|spec| spec.name.as_bytes().eq_ignore_ascii_case(name));
-    }
     let word = fold(name);
-    let index = WORDS.iter().position(|known| *known == word)?;
-    TABLE.get(index).filter(|spec| spec.name.len() == name.len())
+    let mut place = home(word);
+    loop {
+        let spec = TABLE.get(usize::from(PLACES.get(place)?.checked_sub(1)?))?;
+        if spec.name.as_bytes().eq_ignore_ascii_case(name) {
+            return Some(spec);
+        }
+        place = (place + 1) % PLACES_COUNT;
+    }
 }
 
 /// The command that `args` name, subcommand and arity checked.
@@ -301,19 +466,63 @@ pub fn resolve(args: Args<'_>) -> Result<&'static Spec, Refusal> {
     if spec.takes(args.len()) { Ok(spec) } else { Err(Refusal::Arity(spec)) }
 }
 
+/// The command or subcommand with this number; `None`: one that this server does not have.
+pub fn by_id(id: CommandId) -> Option<&'static Spec> {
+    BY_ID[id.index()]
+}
+
+/// `TABLE` and its subcommands by their numbers.
+static BY_ID: [Option<&Spec>; CommandId::COUNT] = {
+    let mut by_id: [Option<&Spec>; CommandId::COUNT] = [None; CommandId::COUNT];
+    let mut index = 0;
+    while index < TABLE.len() {
+        let spec = TABLE[index];
+        by_id[spec.id.index()] = Some(spec);
+        let mut sub = 0;
+        while sub < spec.subcommands.len() {
+            by_id[spec.subcommands[sub].id.index()] = Some(&spec.subcommands[sub]);
+            sub += 1;
+        }
+        index += 1;
+    }
+    by_id
+};
+
+/// The number of a reply that travels in a packed transaction as it is.
+const READY: u16 = u16::MAX;
+/// What stands before a command of a packed transaction.
+pub type PackedHead = [u8; 6];
+
+/// The head of a command with so many words; `None`: a reply.
+pub fn packed(id: Option<CommandId>, words: usize) -> PackedHead {
+    #[expect(clippy::cast_possible_truncation, reason = "fewer than READY")]
+    let number = id.map_or(READY, |id| id.index() as u16).to_le_bytes();
+    let words = u32::try_from(words).unwrap_or(u32::MAX).to_le_bytes();
+    [number[0], number[1], words[0], words[1], words[2], words[3]]
+}
+
+/// What [`packed`] has made.
+pub fn unpacked(head: &[u8]) -> (Option<CommandId>, usize) {
+    let head: PackedHead = head.try_into().expect("made by `packed`");
+    let number = u16::from_le_bytes([head[0], head[1]]);
+    let words = u32::from_le_bytes([head[2], head[3], head[4], head[5]]);
+    let spec = BY_ID.get(usize::from(number)).copied().flatten();
+    (spec.map(|spec| spec.id), words as usize)
+}
+
 /// The subcommand of `parent` called `name`, in any case.
 pub fn subcommand(parent: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
     parent.subcommands.iter().find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// All commands, without subcommands.
-pub fn all() -> &'static [Spec] {
-    TABLE
+pub fn all() -> &'static [&'static Spec] {
+    &TABLE
 }
 
 /// The same with each command's subcommands behind it.
 pub fn all_with_subcommands() -> impl Iterator<Item = &'static Spec> {
-    TABLE.iter().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands))
+    TABLE.iter().flat_map(|spec| std::iter::once(*spec).chain(spec.subcommands))
 }
 
 /// The command or `parent|subcommand` of that name, in any case.
@@ -327,30 +536,42 @@ pub fn find(name: &[u8]) -> Option<&'static Spec> {
     }
 }
 
-/// Names up to this length are compared as one word.
-const WORD_BYTES: usize = 8;
-
-/// A name of letters as one number, in lower case. Setting bit 5 of a byte gives a lower-case letter for letters only,
-/// so no other name is taken for one of letters; a name of fewer bytes has zeroes in front.
+/// A name as one number, whatever its case: what is hashed.
 const fn fold(name: &[u8]) -> u64 {
-    let mut word = 0;
+    let mut word = name.len() as u64;
     let mut index = 0;
-    while index < name.len() && index < WORD_BYTES {
-        word = word << 8 | (name[index] | 0x20) as u64;
+    while index < name.len() && index < NAME_BYTES_HASHED {
+        word = word.wrapping_mul(0x0100_0000_01b3) ^ (name[index] | 0x20) as u64;
         index += 1;
     }
     word
 }
 
-/// The folded names of `TABLE`, apart from it: a search touches three cache lines. 0 for names too long for a word.
-static WORDS: [u64; TABLE.len()] = {
-    let mut words = [0; TABLE.len()];
+/// No name of ours is longer; of longer ones only so much is looked at.
+const NAME_BYTES_HASHED: usize = 16;
+/// Places of the hash table: enough that a search looks at one place, rarely at two.
+const PLACES_COUNT: usize = 1024;
+
+const fn home(word: u64) -> usize {
+    (word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
+}
+
+const _: () = assert!(PLACES_COUNT == 1 << (64 - 54) && TABLE.len() < PLACES_COUNT / 2);
+const _: () = assert!(TABLE.len() < u8::MAX as usize, "a place is a byte");
+
+/// Where each name lies in `TABLE`, plus one; 0: nowhere. Open addressing, one step at a time.
+static PLACES: [u8; PLACES_COUNT] = {
+    let mut places = [0_u8; PLACES_COUNT];
     let mut index = 0;
-    while index < words.len() {
-        if TABLE[index].name.len() <= WORD_BYTES {
-            words[index] = fold(TABLE[index].name.as_bytes());
+    while index < TABLE.len() {
+        let mut place = home(fold(TABLE[index].name.as_bytes()));
+        while places[place] != 0 {
+            place = (place + 1) % PLACES_COUNT;
         }
+        #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+        let number = index as u8 + 1;
+        places[place] = number;
         index += 1;
     }
-    words
+    places
 };

@@ -12,7 +12,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::Session;
+use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
@@ -22,7 +22,9 @@ use crate::limits::{
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
 use crate::reply::Replies;
-use crate::resp::{Parser, ParserLimits};
+use crate::resp::{OwnedArgs, Parser, ParserLimits};
+use crate::transaction::{Replay, Transaction};
+use crate::watch::Flag;
 
 /// What a connection is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +53,16 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     pub(crate) replies: Replies,
     pub(crate) gathers: Gathers,
+    /// A command that this core itself carries out, once it is through with the round (`worker::core_commands`).
+    pub(crate) for_core: Option<(&'static Spec, OwnedArgs)>,
+    /// What was queued since MULTI.
+    pub(crate) transaction: Option<Transaction>,
+    /// Of the keys that it watches.
+    pub(crate) watch: Option<Flag>,
+    /// Commands of a transaction over several shards: they come before what is to be parsed.
+    pub(crate) replay: Replay,
+    /// For what the transaction holds.
+    queued_room: Holding,
     /// Commands that another core sent back: shard, and what is to be asked again.
     pub(crate) rests: Vec<(usize, Box<Request>)>,
     pub(crate) out: Vec<u8>,
@@ -108,6 +120,11 @@ impl Connection {
             session,
             replies: Replies::default(),
             gathers: Gathers::default(),
+            for_core: None,
+            transaction: None,
+            watch: None,
+            replay: Replay::default(),
+            queued_room: Holding::default(),
             rests: Vec::new(),
             out: Vec::new(),
             ledger,
@@ -140,7 +157,20 @@ impl Connection {
 
     /// Whether the input may hold a whole request: one that was not looked at since the last bytes came.
     pub(crate) fn has_commands(&self) -> bool {
-        self.unparsed_bytes() > 0 && !self.needs_bytes
+        self.unparsed_bytes() > 0 && !self.needs_bytes || !self.replay.is_done()
+    }
+
+    /// Writes down what the transaction holds.
+    pub(crate) fn hold_transaction(&mut self) {
+        let bytes = self.transaction.as_ref().map_or(0, Transaction::bytes);
+        if bytes > HOLDING_BYTES_FREE {
+            self.queued_room.set(&self.ledger.input, bytes);
+        }
+    }
+
+    pub(crate) fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.queued_room.set(&self.ledger.input, 0);
     }
 
     /// Adds what was received, or what the parser left of it.

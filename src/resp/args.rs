@@ -48,6 +48,20 @@ impl<'a> Args<'a> {
         self.ranges.iter().map(move |&range| Self { data, ranges: &[] }.slice(range))
     }
 
+    /// `count` arguments from `from` on, as arguments of their own.
+    #[must_use]
+    #[track_caller]
+    pub fn part(&self, from: usize, count: usize) -> Self {
+        let ranges = self.ranges.get(from..from + count);
+        assert!(ranges.is_some(), "arguments {from}..{} of {}", from + count, self.len());
+        Self { data: self.data, ranges: ranges.unwrap_or_default() }
+    }
+
+    /// Bytes of all arguments.
+    pub fn data_bytes(&self) -> usize {
+        self.ranges.iter().map(|(start, end)| (end - start) as usize).sum()
+    }
+
     /// The bytes that the ranges point into.
     pub fn data(&self) -> &'a [u8] {
         self.data
@@ -62,5 +76,52 @@ impl<'a> Args<'a> {
         let slice = self.data.get(start as usize..end as usize);
         assert!(slice.is_some(), "a range outside of its command's bytes");
         slice.unwrap_or_default()
+    }
+}
+
+/// Arguments that are kept when their bytes go: the same shape, owned. Memory: the arguments and eight bytes for each.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OwnedArgs {
+    data: Vec<u8>,
+    ranges: Vec<ArgRange>,
+}
+
+impl From<Args<'_>> for OwnedArgs {
+    fn from(args: Args<'_>) -> Self {
+        args.iter().collect()
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for OwnedArgs {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(words: I) -> Self {
+        let mut owned = Self::default();
+        let offset =
+            |len| u32::try_from(len).expect("the input limits forbid 4 GiB in one command");
+        for word in words {
+            let start = offset(owned.data.len());
+            owned.data.extend_from_slice(word);
+            owned.ranges.push((start, offset(owned.data.len())));
+        }
+        owned
+    }
+}
+
+impl OwnedArgs {
+    /// Adds an argument.
+    pub fn push(&mut self, word: &[u8]) {
+        let offset =
+            |len| u32::try_from(len).expect("the input limits forbid 4 GiB in one command");
+        let start = offset(self.data.len());
+        self.data.extend_from_slice(word);
+        self.ranges.push((start, offset(self.data.len())));
+    }
+
+    pub fn args(&self) -> Args<'_> {
+        Args::new(&self.data, &self.ranges)
+    }
+
+    /// Bytes of all arguments.
+    pub fn bytes(&self) -> usize {
+        self.data.len()
     }
 }

@@ -22,7 +22,7 @@ mod parser;
 mod tests;
 pub mod writer;
 
-pub use args::{ArgRange, Args};
+pub use args::{ArgRange, Args, OwnedArgs};
 pub use error::ProtocolError;
 pub(crate) use lookahead::{Ahead, look_ahead};
 pub use parser::{Parsed, Parser, ParserLimits};

@@ -9,8 +9,11 @@
 //!
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
+mod across;
+mod core_commands;
 mod rounds;
 mod sockets;
+mod transactions;
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -23,6 +26,7 @@ use shard::env::glommio::{Driver, GlommioEnv};
 use shard::env::ring::Ring;
 use shard::key::SeqNo;
 
+use self::across::Across;
 use crate::command::ServerFacts;
 use crate::dispatch::Outbox;
 use crate::engine::CoreTools;
@@ -217,6 +221,7 @@ impl Worker {
     pub(super) fn respond(&mut self, key: Key, shard: u32, response: Response) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.rests.extend(response.rest.map(|rest| (shard as usize, rest)));
+        let mut across = Vec::new();
         for (hole, payload) in response.parts {
             match conn.gathers.take(hole, shard, payload) {
                 None => {}
@@ -226,7 +231,12 @@ impl Worker {
                     self.shared.render(&cores, show, conn.session.protocol, &mut out);
                     conn.replies.fill(hole, out.into(), GATHERED_GATE);
                 }
+                Some(Gathered::Read(reading)) => across.push((hole, Across::Read(reading))),
+                Some(Gathered::Written(writing)) => across.push((hole, Across::Written(writing))),
             }
+        }
+        for (hole, step) in across {
+            self.go_on_across(key, hole, step);
         }
         self.flush(key);
         drop(response.holding);
@@ -257,6 +267,7 @@ impl Worker {
             // Whoever got the bytes has written them down.
             drop(holding);
         }
+        busy |= self.run_fetched();
         busy |= self.release();
         busy |= self.admit();
         busy |= self.give_room();
@@ -271,6 +282,34 @@ impl Worker {
         }
         self.rearm_starved();
         self.sweep();
+        busy
+    }
+
+    /// Commands whose values have come from disk run again.
+    fn run_fetched(&mut self) -> bool {
+        let mut busy = false;
+        while let Some(target) = self.executor.next_fetched() {
+            busy = true;
+            let is_there = match target {
+                Target::Conn(key) => {
+                    let conn = self.conns.get_mut(key);
+                    let is_there = conn.map(|conn| conn.waits_for_admission = false).is_some();
+                    self.run_conn(key);
+                    is_there
+                }
+                Target::Request(key) => self.requests.fetched(
+                    key,
+                    &mut self.executor,
+                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &mut self.finished,
+                ),
+            };
+            if !is_there {
+                self.executor.forget_fetch(target);
+            }
+            self.count_anew();
+            self.deliver();
+        }
         busy
     }
 

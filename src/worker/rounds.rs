@@ -5,16 +5,18 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::Worker;
-use crate::command::{self, Flow, Place, Refusal};
+use super::{Worker, transactions};
+use crate::command::{self, CommandId, Flow, Place, Refusal, ServerFacts, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
+use crate::latency::Tallies;
 use crate::limits::{COMMANDS_PER_TURN, TURN_US};
 use crate::mesh::Message;
 use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
-use crate::resp::{Ahead, Parsed, look_ahead};
+use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Parser, look_ahead};
 use crate::slab::Key;
+use crate::transaction::is_never_queued;
 
 /// Commands between two looks at the clock.
 const COMMANDS_PER_CLOCK: usize = 64;
@@ -47,6 +49,7 @@ impl Worker {
     pub(super) fn input(&mut self, key: Key, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.unparsed_bytes() > 0
+            || !conn.replay.is_done()
             || !conn.may_run()
             || conn.waits_for_admission
             || conn.is_clogged()
@@ -72,7 +75,7 @@ impl Worker {
     pub(super) fn run_conn(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let may_run = conn.may_run() && !conn.waits_for_admission && !conn.is_clogged();
-        if conn.unparsed_bytes() > 0 && may_run {
+        if (conn.unparsed_bytes() > 0 || !conn.replay.is_done()) && may_run {
             let input = std::mem::take(&mut conn.input);
             let from = conn.input_from;
             let consumed = self.run_commands(key, &input[from..]);
@@ -85,8 +88,8 @@ impl Worker {
         self.after_commands(key);
     }
 
-    /// Parses and dispatches commands from `input` until it ends, something must wait, or the turn is over.
-    /// Answers the bytes consumed.
+    /// Runs commands: first those that a transaction left to be run one by one, then those that `input` begins with, until
+    /// something must wait or the turn is over. Answers the bytes consumed.
     fn run_commands(&mut self, key: Key, input: &[u8]) -> usize {
         let Self {
             conns,
@@ -100,28 +103,42 @@ impl Worker {
             env,
             ready,
             unadmitted,
+            limits,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
         let began = env.now();
-        let mut consumed = 0;
-        let mut foreseen = 0;
         let mut reach = Reach::default();
         conn.needs_bytes = false;
-        for count in 1..=COMMANDS_PER_TURN {
-            let rest = &input[consumed..];
-            if consumed >= foreseen && !conn.parser.in_request() {
-                let seen = Seen::new(rest);
-                let is_ours = |key: &&[u8]| usize::from(slots.shard_of_key(key)) == *index;
-                if seen.gets.count > 1 {
-                    executor.shard.foresee(seen.gets.keys().filter(is_ours));
-                }
-                if seen.sets.count > 1 {
-                    executor.shard.foresee_writes(seen.sets.keys().filter(is_ours));
-                }
-                foreseen = consumed + seen.bytes.max(1);
+        // Both lend their arguments to the commands that change the connection.
+        let mut replay = std::mem::take(&mut conn.replay);
+        let mut parser = std::mem::replace(&mut conn.parser, Parser::new(*limits));
+        let dispatcher = Dispatcher { index: *index, slots, executor, outbox };
+        let mut round = Round { key, dispatcher, facts, tallies, unadmitted };
+        let (mut consumed, mut foreseen) = (0, 0);
+        let mut step = Step::Next;
+        let mut count = 0;
+        while step == Step::Next && count < COMMANDS_PER_TURN {
+            count += 1;
+            if count % COMMANDS_PER_CLOCK == 0
+                && env.now().saturating_sub(began).as_micros() >= u128::from(TURN_US)
+            {
+                break;
             }
-            let parsed = match conn.parser.parse(rest) {
+            if let Some((spec, args)) = replay.peek() {
+                conn.replies.answering(Some(spec.id), began);
+                step = round.run(conn, Ok(spec), args);
+                if step.has_run() {
+                    net.commands += 1;
+                    replay.advance();
+                }
+                continue;
+            }
+            let rest = &input[consumed..];
+            if consumed >= foreseen && !parser.in_request() {
+                foreseen = consumed + round.foresee(rest);
+            }
+            let parsed = match parser.parse(rest) {
                 Ok(parsed) => parsed,
                 Err(error) => {
                     let before = conn.replies.buffer().len();
@@ -132,13 +149,15 @@ impl Worker {
                         conn.replies.done(SeqNo(0));
                     }
                     conn.phase = Phase::Finishing;
-                    return input.len();
+                    step = Step::End;
+                    break;
                 }
             };
             let bytes = match parsed {
                 Parsed::Incomplete => {
                     conn.needs_bytes = true;
-                    return consumed;
+                    step = Step::Wait;
+                    break;
                 }
                 Parsed::Empty { consumed: bytes } => {
                     consumed += bytes;
@@ -146,73 +165,28 @@ impl Worker {
                 }
                 Parsed::Command { consumed: bytes } => bytes,
             };
-            net.commands += 1;
-            let args = conn.parser.args(rest);
-            let mut barrier = false;
+            let args = parser.args(rest);
             let resolved = command::resolve(args);
             let kind = resolved.as_ref().ok().map(|spec| spec.id);
             conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
-            match resolved {
-                Err(refusal) => {
-                    if let Refusal::Arity(spec) = refusal {
-                        tallies.rejected(spec.id);
-                    }
-                    let flow = refusal.write(args, conn.replies.buffer());
-                    if end_reply(conn, flow) {
-                        return input.len();
-                    }
-                }
-                Ok(spec) if spec.place == Place::Local => {
-                    let flow =
-                        command::run(&mut conn.session, facts, spec, args, conn.replies.buffer());
-                    if end_reply(conn, flow) {
-                        return input.len();
-                    }
-                }
-                Ok(spec) => {
-                    if let Err(error) = command::check(spec, args) {
-                        error.write(conn.replies.buffer());
-                        conn.replies.done(SeqNo(0));
-                        consumed += bytes;
-                        continue;
-                    }
-                    let mut dispatcher = Dispatcher { index: *index, slots, executor, outbox };
-                    let parts = ConnParts {
-                        protocol: conn.session.protocol,
-                        replies: &mut conn.replies,
-                        gathers: &mut conn.gathers,
-                    };
-                    match dispatcher.dispatch(key, spec, args, parts) {
-                        Dispatched::Next => {}
-                        Dispatched::Barrier => barrier = true,
-                        Dispatched::Later => {
-                            net.commands -= 1;
-                            return consumed;
-                        }
-                        Dispatched::Wait => {
-                            net.commands -= 1;
-                            conn.waits_for_admission = true;
-                            unadmitted.push(key);
-                            return consumed;
-                        }
-                    }
-                }
+            step = round.run(conn, resolved, args);
+            if !conn.replay.is_done() {
+                replay = std::mem::take(&mut conn.replay);
             }
-            consumed += bytes;
-            if barrier || conn.is_round_full() {
-                return consumed;
-            }
-            if count % COMMANDS_PER_CLOCK == 0
-                && env.now().saturating_sub(began).as_micros() >= u128::from(TURN_US)
-            {
-                break;
+            if step.has_run() {
+                net.commands += 1;
+                consumed += bytes;
             }
         }
+        if step == Step::End {
+            consumed = input.len();
+        }
         // The turn is over, the input perhaps not.
-        if !conn.queued && consumed < input.len() {
+        if step == Step::Next && !conn.queued && (consumed < input.len() || !replay.is_done()) {
             conn.queued = true;
             ready.push_back(key);
         }
+        (conn.replay, conn.parser) = (replay, parser);
         consumed
     }
 
@@ -235,6 +209,7 @@ impl Worker {
         if let Some(request) = own {
             self.received(Message::Request(request));
         }
+        self.run_for_core(key);
         self.flush(key);
     }
 
@@ -249,6 +224,123 @@ impl Worker {
                 self.received(Message::Request(request));
             } else {
                 self.mesh.send(core, Message::Request(request));
+            }
+        }
+    }
+}
+
+/// What became of a command, and how the round goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    /// It was run; the next one.
+    Next,
+    /// It was run; what follows waits.
+    Stop,
+    /// Nothing more is run for this client.
+    End,
+    /// It was not run, and is met again.
+    Wait,
+}
+
+impl Step {
+    fn has_run(self) -> bool {
+        self != Self::Wait
+    }
+}
+
+/// What a command of a round meets, beside its connection.
+struct Round<'a> {
+    key: Key,
+    dispatcher: Dispatcher<'a>,
+    facts: &'a ServerFacts,
+    tallies: &'a mut Tallies,
+    unadmitted: &'a mut Vec<Key>,
+}
+
+impl Round<'_> {
+    /// Looks up side by side what the next commands of a pipeline ask for. Answers how many bytes of it were looked at.
+    fn foresee(&self, input: &[u8]) -> usize {
+        let seen = Seen::new(input);
+        let Dispatcher { index, slots, executor, .. } = &self.dispatcher;
+        let is_ours = |key: &&[u8]| usize::from(slots.shard_of_key(key)) == *index;
+        if seen.gets.count > 1 {
+            executor.shard.foresee(seen.gets.keys().filter(is_ours));
+        }
+        if seen.sets.count > 1 {
+            executor.shard.foresee_writes(seen.sets.keys().filter(is_ours));
+        }
+        seen.bytes.max(1)
+    }
+
+    /// Runs or sends one command.
+    fn run(
+        &mut self,
+        conn: &mut Connection,
+        resolved: Result<&'static Spec, Refusal>,
+        args: Args<'_>,
+    ) -> Step {
+        let spec = match resolved {
+            Ok(spec) => spec,
+            Err(refusal) => {
+                if let Refusal::Arity(spec) = refusal {
+                    self.tallies.rejected(spec.id);
+                }
+                if let Some(transaction) = &mut conn.transaction {
+                    transaction.fail();
+                }
+                let flow = refusal.write(args, conn.replies.buffer());
+                return end_reply(conn, flow);
+            }
+        };
+        if conn.transaction.is_some() && !is_never_queued(spec.id) {
+            let dispatched = transactions::queue(conn, spec, args, &self.dispatcher);
+            return self.after(conn, dispatched);
+        }
+        if spec.place == Place::Local {
+            let out = conn.replies.buffer();
+            let flow = command::run(&mut conn.session, self.facts, spec, args, out);
+            if spec.id == CommandId::Reset {
+                conn.end_transaction();
+                conn.watch = None;
+            }
+            return end_reply(conn, flow);
+        }
+        if let Err(error) = command::check(spec, args) {
+            error.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Step::Next;
+        }
+        if spec.place == Place::Core {
+            conn.for_core = Some((spec, OwnedArgs::from(args)));
+            return Step::Stop;
+        }
+        let dispatched = if spec.place == Place::Transaction {
+            transactions::run(conn, self.key, spec, args, self.facts, &mut self.dispatcher)
+        } else {
+            let parts = ConnParts {
+                protocol: conn.session.protocol,
+                replies: &mut conn.replies,
+                gathers: &mut conn.gathers,
+            };
+            self.dispatcher.dispatch(self.key, spec, args, parts)
+        };
+        self.after(conn, dispatched)
+    }
+
+    fn after(&mut self, conn: &mut Connection, dispatched: Dispatched) -> Step {
+        match dispatched {
+            Dispatched::Next if conn.is_round_full() => Step::Stop,
+            Dispatched::Next => Step::Next,
+            Dispatched::Barrier => Step::Stop,
+            Dispatched::Later => Step::Wait,
+            Dispatched::Fetching => {
+                conn.waits_for_admission = true;
+                Step::Wait
+            }
+            Dispatched::Wait => {
+                conn.waits_for_admission = true;
+                self.unadmitted.push(self.key);
+                Step::Wait
             }
         }
     }
@@ -296,21 +388,14 @@ impl<'a> Seen<'a> {
     }
 }
 
-/// Closes the reply that a command without a shard wrote; true: nothing more is run.
-fn end_reply(conn: &mut Connection, flow: Flow) -> bool {
-    match flow {
-        Flow::Continue => {
-            conn.replies.done(SeqNo(0));
-            false
-        }
-        Flow::CloseAfterReply => {
-            conn.replies.done(SeqNo(0));
-            conn.phase = Phase::Finishing;
-            true
-        }
-        Flow::CloseSilently => {
-            conn.phase = Phase::Finishing;
-            true
-        }
+/// Closes the reply that a command without a shard wrote.
+fn end_reply(conn: &mut Connection, flow: Flow) -> Step {
+    if flow != Flow::CloseSilently {
+        conn.replies.done(SeqNo(0));
     }
+    if flow == Flow::Continue {
+        return if conn.is_round_full() { Step::Stop } else { Step::Next };
+    }
+    conn.phase = Phase::Finishing;
+    Step::End
 }

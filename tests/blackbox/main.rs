@@ -31,3 +31,4 @@ mod settings;
 mod shutdown;
 mod startup;
 mod tools;
+mod values;

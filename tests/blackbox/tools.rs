@@ -1,7 +1,8 @@
-//! check, repair and the dumps, on the data directory of the first release and on what a server leaves.
+//! check, repair and the dumps, on the data directories of all formats that there were and on what a server leaves.
 //!
-//! `tests/golden/v1` was written once (`shard/src/tests/golden.rs`) and stays as it is: two shards, several levels, one
-//! of them stopped in order, the other one killed. Opening it changes it, so each test takes a copy.
+//! `tests/golden/v1` and `v2` were each written once (`shard/src/tests/golden.rs`) and stay as they are: two shards, several
+//! levels, one of them stopped in order, the other one killed; in `v2` values that end. Opening one changes it, so each test
+//! takes a copy.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,15 +20,26 @@ const DAMAGED: i32 = 65;
 const LOCKED: i32 = 75;
 const CONFIG: i32 = 78;
 
+/// Of the present format.
+const PRESENT: &str = "v2";
+
+fn golden_of(format: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format)
+}
+
 fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    golden_of(PRESENT)
 }
 
 /// A copy of the golden directory, where a server of this home looks for its data.
 fn copied() -> (Rc<TempDir>, PathBuf) {
+    copied_of(PRESENT)
+}
+
+fn copied_of(format: &str) -> (Rc<TempDir>, PathBuf) {
     let home = temp_dir();
     let dir = home.path().join("d");
-    copy(&golden(), &dir);
+    copy(&golden_of(format), &dir);
     (Rc::new(home), dir)
 }
 
@@ -59,7 +71,11 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 fn expected() -> BTreeMap<String, String> {
-    let text = fs::read_to_string(golden().with_extension("txt")).unwrap();
+    expected_of(PRESENT)
+}
+
+fn expected_of(format: &str) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(golden_of(format).with_extension("txt")).unwrap();
     let pairs = text.lines().map(|line| line.split_once(' ').unwrap());
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
@@ -140,24 +156,26 @@ fn table_that_counts(shard: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_directory_of_the_first_release_opens_for_ever() {
+fn a_directory_of_each_format_opens_for_ever() {
     if is_stand_in() {
         return;
     }
-    let (home, dir) = copied();
-    let before = files(&dir);
-    let text = assert_clean(&dir);
-    assert!(text.starts_with("checked 2 shards: 34 tables with 355 entries"), "{text}");
-    assert!(files(&dir) == before, "check changes nothing");
-    let mut server = start(&home);
-    assert_eq!(values(&mut server.client()), expected());
-    server.crash_and_restart();
-    assert_eq!(values(&mut server.client()), expected());
-    assert_eq!(server.client().command(&["SET", "{a}:001", "new"]), Reply::ok());
-    server.restart();
-    assert_eq!(server.client().command(&["GET", "{a}:001"]), Reply::Bulk(b"new".to_vec()));
-    assert_eq!(server.terminate().code, Some(0));
-    assert_clean(&dir);
+    for (format, holds) in [("v1", "34 tables with 355 entries"), ("v2", "V2HOLDS")] {
+        let (home, dir) = copied_of(format);
+        let before = files(&dir);
+        let text = assert_clean(&dir);
+        assert!(text.starts_with(&format!("checked 2 shards: {holds}")), "{format}: {text}");
+        assert!(files(&dir) == before, "check changes nothing");
+        let mut server = start(&home);
+        assert_eq!(values(&mut server.client()), expected_of(format), "{format}");
+        server.crash_and_restart();
+        assert_eq!(values(&mut server.client()), expected_of(format), "{format}");
+        assert_eq!(server.client().command(&["SET", "{a}:001", "new"]), Reply::ok());
+        server.restart();
+        assert_eq!(server.client().command(&["GET", "{a}:001"]), Reply::Bulk(b"new".to_vec()));
+        assert_eq!(server.terminate().code, Some(0));
+        assert_clean(&dir);
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::batch::Op;
 use crate::env::Env;
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::key::{Entry, Identity, Kind};
 use crate::limits::ALIGN;
 use crate::manifest::decode_edit;
@@ -142,7 +143,7 @@ impl<E: Env> Dump<'_, E> {
     async fn frames(&mut self, magic: Magic) -> Result<()> {
         let identity = claims(self.env, &self.path).await?;
         let mut walk = Walk::open(self.env, self.path.clone(), magic, identity).await?;
-        let Header { number, epoch, extent } = walk.header();
+        let Header { format, number, epoch, extent } = walk.header();
         let name = if magic == Magic::Segment { "segment" } else { "manifest" };
         let row = Row::new(name, 0).number("number", number).of(identity);
         let row = row.text("epoch", format!("{epoch:016x}"));
@@ -158,7 +159,7 @@ impl<E: Env> Dump<'_, E> {
                     if let Some((at, bytes, _)) = gap.take() {
                         self.damage(at, format!("{bytes} bytes without a whole frame"));
                     }
-                    self.frame(offset, &head, payload);
+                    self.frame(format, offset, &head, payload);
                 }
             }
         }
@@ -175,7 +176,7 @@ impl<E: Env> Dump<'_, E> {
         Ok(())
     }
 
-    fn frame(&mut self, offset: u64, head: &Head, payload: &[u8]) {
+    fn frame(&mut self, format: u32, offset: u64, head: &Head, payload: &[u8]) {
         let name = match head.kind {
             FrameKind::Batch => "batch",
             FrameKind::Chain => "chain",
@@ -197,7 +198,7 @@ impl<E: Env> Dump<'_, E> {
                 None => self.damage(offset, "a chain frame that says nothing"),
             },
             FrameKind::Witness => self.row(row.number("next_seq", head.first_seq.0)),
-            FrameKind::Snapshot | FrameKind::Edit => match decode_edit(payload) {
+            FrameKind::Snapshot | FrameKind::Edit => match decode_edit(payload, format) {
                 Ok(edit) => self.edit(row.number("index", head.first_seq.0), &edit),
                 Err(what) => self.damage(offset, what),
             },
@@ -218,7 +219,10 @@ impl<E: Env> Dump<'_, E> {
             };
             let row = row.number("seq", seq.0).bytes("key", op.key());
             self.row(match op {
-                Op::Put { value, .. } => row.bytes("value", value),
+                Op::Put { value, expires_at_ms: 0, .. } => row.bytes("value", value),
+                Op::Put { value, expires_at_ms, .. } => {
+                    row.number("expires_at_ms", expires_at_ms).bytes("value", value)
+                }
                 Op::Delete { .. } => row,
             });
         }
@@ -293,10 +297,15 @@ impl<E: Env> Dump<'_, E> {
                 let Some(Entry { key, seq, kind, value }) = window.entry(index, block) else {
                     continue;
                 };
-                let is_put = kind == Kind::Put;
-                let row = Row::part(if is_put { "put" } else { "delete" }, offset);
-                let row = row.number("seq", seq.0).bytes("key", key);
-                self.row(if is_put { row.bytes("value", value) } else { row });
+                let name = if kind == Kind::Delete { "delete" } else { "put" };
+                let row = Row::part(name, offset).number("seq", seq.0).bytes("key", key);
+                self.row(match (kind, expiry::split(value)) {
+                    (Kind::Delete, _) => row,
+                    (Kind::Expiring, Some((expires_at_ms, value))) => {
+                        row.number("expires_at_ms", expires_at_ms).bytes("value", value)
+                    }
+                    (Kind::Put | Kind::Expiring, _) => row.bytes("value", value),
+                });
             }
         }
     }
@@ -308,6 +317,9 @@ fn table_fields(row: Row, meta: &TableMeta) -> Row {
         .text("crc", format!("{:08x}", meta.crc))
         .number("entries", meta.entries)
         .number("tombstones", meta.tombstones)
+        .number("expiring", meta.expiring.entries)
+        .number("expires_first_ms", meta.expiring.first_ms)
+        .number("expires_last_ms", meta.expiring.last_ms)
         .number("raw_bytes", meta.raw_bytes)
         .number("seq_min", meta.seq_min)
         .number("seq_max", meta.seq_max)

@@ -109,7 +109,7 @@ impl<E: Env, N: AsyncFn() -> Result<u64>> Sink<'_, E, N> {
         full.seal();
         let pace = Pace::new(self.site.env, Abort::default());
         let made = flush::build(&self.site, full, &pace, &self.numbers, true, &|_| {}).await?;
-        self.made.extend(made);
+        self.made.extend(made.tables);
         Ok(())
     }
 }

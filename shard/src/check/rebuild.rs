@@ -188,9 +188,10 @@ async fn hints<E: Env>(room: &Room<'_, E>, names: &[String]) -> Result<Hints> {
             Err(error @ Error::Newer { .. }) => return Err(error),
             Err(_) => continue,
         };
+        let format = walk.header().format;
         while let Some(piece) = walk.next().await? {
             let Piece::Frame { payload, .. } = piece else { continue };
-            let Ok(edit) = decode_edit(payload) else { continue };
+            let Ok(edit) = decode_edit(payload, format) else { continue };
             hints.tables.extend(edit.removed.iter().map(|&(_, number)| (number, None)));
             let added = edit.added.into_iter();
             hints.tables.extend(added.map(|(_, meta)| (meta.number, Some(meta))));
@@ -244,7 +245,7 @@ async fn merge<E: Env>(room: &Room<'_, E>, tables: Vec<LevelTable<E>>) -> Result
             let key = last.get_or_insert_default();
             key.clear();
             key.extend_from_slice(entry.key);
-            if entry.kind == Kind::Put {
+            if entry.kind != Kind::Delete {
                 if outputs.current_bytes() >= room.options.table_bytes {
                     outputs.cut().await?;
                 }

@@ -8,6 +8,7 @@ use super::{Report, show_key};
 use crate::compaction::pace::{Abort, Pace, entry_bytes};
 use crate::env::{Env, align_up};
 use crate::error::{Error, Result};
+use crate::expiry::Expiring;
 use crate::key::{Entry, Identity, Kind, hash};
 use crate::manifest::edit::TableMeta;
 use crate::table::Table;
@@ -97,6 +98,7 @@ struct Seen {
     last: Vec<u8>,
     entries: u64,
     tombstones: u64,
+    expiring: Expiring,
     raw_bytes: u64,
     seq_min: u64,
     seq_max: u64,
@@ -190,6 +192,7 @@ impl<E: Env> Walk<'_, '_, E> {
         seen.last.extend_from_slice(entry.key);
         seen.entries += 1;
         seen.tombstones += u64::from(entry.kind == Kind::Delete);
+        seen.expiring.add(entry);
         seen.raw_bytes += entry_bytes(entry);
         seen.seq_min = seen.seq_min.min(entry.seq.0);
         seen.seq_max = seen.seq_max.max(entry.seq.0);
@@ -207,6 +210,9 @@ impl<E: Env> Walk<'_, '_, E> {
         let counts = [
             ("entries", seen.entries, meta.entries),
             ("tombstones", seen.tombstones, meta.tombstones),
+            ("values that expire", seen.expiring.entries, meta.expiring.entries),
+            ("as the first time of an end", seen.expiring.first_ms, meta.expiring.first_ms),
+            ("as the last time of an end", seen.expiring.last_ms, meta.expiring.last_ms),
             ("bytes of keys and values", seen.raw_bytes, meta.raw_bytes),
             ("as the oldest operation", seen.seq_min, meta.seq_min),
             ("as the newest operation", seen.seq_max, meta.seq_max),

@@ -54,6 +54,8 @@ pub(crate) struct JobStats {
     pub entries_shadowed: u64,
     /// Tombstones dropped because nothing was left to hide.
     pub tombstones_dropped: u64,
+    /// Values that had expired: dropped, or replaced by tombstones.
+    pub entries_expired: u64,
     /// From the first read to the last sync.
     pub duration: Duration,
 }
@@ -90,7 +92,7 @@ where
 {
     let began = job.site.env.now();
     let mut outputs = Outputs::new(&job.site, numbers);
-    let mut retain = Retain::new(job.version, job.plan);
+    let mut retain = Retain::new(job.version, job.plan, job.site.env.wall_ms());
     match write(job, &mut retain, &mut outputs).await {
         Ok((added, entries_read)) => {
             let stats = JobStats {
@@ -99,6 +101,7 @@ where
                 entries_read,
                 entries_shadowed: retain.shadowed,
                 tombstones_dropped: retain.buried,
+                entries_expired: retain.expired,
                 duration: job.site.env.now().saturating_sub(began),
             };
             Ok(Done { edit: edit(job.plan, added), stats })
@@ -189,11 +192,11 @@ where
     while let Some(entry) = merge.entry() {
         entries += 1;
         let bytes = entry_bytes(&entry);
-        if retain.keep(&entry) {
-            if cuts.before(entry.key, outputs.current_bytes()) {
+        if let Some(kept) = retain.keep(entry) {
+            if cuts.before(kept.key, outputs.current_bytes()) {
                 outputs.cut().await?;
             }
-            outputs.add(&entry).await?;
+            outputs.add(&kept).await?;
         }
         job.pace.after(bytes).await?;
         cursor::step(&mut merge).await?;

@@ -13,13 +13,13 @@
 //!    made smaller first, however urgent L0 is. Going on with L0 made L1 larger with each merge, and each merge longer.
 //! 2. The level with the highest score: bytes that are not already on their way, against the target.
 //! 3. When idle: what is left in L0, so that reads look at one run less and old versions give their space back; then
-//!    tables rich in tombstones, downwards, or rewritten where nothing lies below them.
+//!    tables rich in dead data (tombstones, and values that have expired), downwards, or rewritten where nothing lies below them.
 
 use std::cmp::Reverse;
 use std::rc::Rc;
 
 use super::plan::{Plan, Reason};
-use super::{OVERLAP_TABLES_MAX, Range, Situation, hull, is_tombstone_rich};
+use super::{OVERLAP_TABLES_MAX, Range, Situation, hull};
 use crate::limits::LEVELS;
 use crate::manifest::edit::TableMeta;
 use crate::manifest::version::{TableRef, Version};
@@ -40,8 +40,8 @@ const L0_SMALL: u64 = 10;
 /// them would hold the core for milliseconds.
 const CANDIDATES_MAX: usize = 256;
 
-/// A table made of tombstones counts as this many times its size more when tables are compared.
-const TOMBSTONE_WEIGHT: u64 = 4;
+/// A table made of dead data counts as this many times its size more when tables are compared.
+const DEAD_WEIGHT: u64 = 4;
 
 /// The compaction that is due first; `None` when the tree is in shape.
 pub(crate) fn pick<H>(version: &Version<H>, situation: &Situation<'_>) -> Option<Plan> {
@@ -196,7 +196,7 @@ fn pick_level<H>(version: &Version<H>, situation: &Situation<'_>, level: usize) 
     let turn = (first..tables.len()).chain(0..first).take(CANDIDATES_MAX);
     let mut candidates: Vec<(u64, usize)> = turn
         .filter(|&index| situation.is_idle(&tables[index].meta))
-        .map(|index| (cost(version, level, &tables[index].meta), index))
+        .map(|index| (cost(version, situation, level, &tables[index].meta), index))
         .collect();
     // Stable: equal costs stay in turn.
     candidates.sort_by_key(|&(cost, _)| cost);
@@ -205,11 +205,11 @@ fn pick_level<H>(version: &Version<H>, situation: &Situation<'_>, level: usize) 
     })
 }
 
-/// Bytes rewritten below per 1000 bytes moved; tombstones make the table weigh more, for they free others' space.
-fn cost<H>(version: &Version<H>, level: usize, meta: &TableMeta) -> u64 {
+/// Bytes rewritten below per 1000 bytes moved; dead data make the table weigh more, for they free space.
+fn cost<H>(version: &Version<H>, situation: &Situation<'_>, level: usize, meta: &TableMeta) -> u64 {
     let below = bytes_of(version.overlapping(level + 1, &meta.smallest, &meta.largest));
     let dead =
-        u128::from(meta.bytes) * u128::from(meta.tombstones.saturating_mul(TOMBSTONE_WEIGHT));
+        u128::from(meta.bytes) * u128::from(situation.dead(meta).saturating_mul(DEAD_WEIGHT));
     let weight = u128::from(meta.bytes) + dead / u128::from(meta.entries.max(1));
     u64::try_from(u128::from(below) * 1000 / weight.max(1)).unwrap_or(u64::MAX)
 }
@@ -280,24 +280,25 @@ fn widen<'a, H>(
 /// then, does not rewrite it each time.
 fn pick_idle<H>(version: &Version<H>, situation: &Situation<'_>) -> Option<Plan> {
     let l0 = (version.levels[0].len() > 1).then(|| into_l1(version, situation, Reason::Idle));
-    l0.flatten().or_else(|| pick_tombstones(version, situation))
+    l0.flatten().or_else(|| pick_dead(version, situation))
 }
 
-/// Space that only tombstones hold back, from the top down. Each plan moves them lower or drops them: it ends.
-fn pick_tombstones<H>(version: &Version<H>, situation: &Situation<'_>) -> Option<Plan> {
-    if version.levels[0].iter().any(|table| is_tombstone_rich(&table.meta))
-        && let Some(plan) = into_l1(version, situation, Reason::Tombstones)
+/// Space that only dead data hold back, from the top down. Each plan moves them lower or drops them: it ends.
+fn pick_dead<H>(version: &Version<H>, situation: &Situation<'_>) -> Option<Plan> {
+    if version.levels[0].iter().any(|table| situation.is_rich_in_dead(&table.meta))
+        && let Some(plan) = into_l1(version, situation, Reason::Dead)
     {
         return Some(plan);
     }
     (1..LEVELS).find_map(|level| {
         let rich = version.levels[level].iter().map(|table| &table.meta);
-        let mut rich = rich.filter(|meta| is_tombstone_rich(meta) && situation.is_idle(meta));
+        let mut rich =
+            rich.filter(|meta| situation.is_rich_in_dead(meta) && situation.is_idle(meta));
         rich.find_map(|meta| clear(version, situation, level, meta))
     })
 }
 
-/// One table rich in tombstones: rewritten in place if it covers nothing, else taken down.
+/// One table rich in dead data: rewritten in place if it covers nothing, else taken down.
 fn clear<H>(
     version: &Version<H>,
     situation: &Situation<'_>,
@@ -308,10 +309,10 @@ fn clear<H>(
     let covers =
         |below: usize| !version.overlapping(below, range.smallest, range.largest).is_empty();
     if (level + 1..LEVELS).any(covers) {
-        return downwards(version, situation, level, &[meta], true, Reason::Tombstones);
+        return downwards(version, situation, level, &[meta], true, Reason::Dead);
     }
     let free = !situation.busy.writes(level, range.smallest, range.largest);
-    free.then(|| plan::<H>(level, level, &[meta], &[], range, Reason::Tombstones))
+    free.then(|| plan::<H>(level, level, &[meta], &[], range, Reason::Dead))
 }
 
 fn plan<H>(
@@ -330,6 +331,7 @@ fn plan<H>(
         target: small(target),
         inputs: sources.chain(below).collect(),
         trivial: false,
+        drop: false,
         reason,
         smallest: range.smallest.to_vec(),
         largest: range.largest.to_vec(),

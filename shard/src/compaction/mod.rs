@@ -1,7 +1,7 @@
 //! Compaction: merging tables so that reads look at few of them and dead data gives its space back.
 //!
 //! The steps of one compaction:
-//! 1. [`leveled::pick`] or [`tiered::pick`] (pure) looks at the [`Version`] and decides a [`Plan`](plan::Plan), or that nothing is due.
+//! 1. [`expired::pick`], [`leveled::pick`] or [`tiered::pick`] (pure) looks at the [`Version`] and decides a [`Plan`](plan::Plan), or that nothing is due.
 //! 2. The caller adds the plan to [`Busy`](plan::Busy). A trivial plan is an edit: go to 5.
 //! 3. [`job::run`] reads the inputs by cold cursors, merges them, lets [`retain`] drop what nobody can see any more,
 //!    and writes outputs into new files, cut by size and by what lies below. It gives way every 500 us ([`pace`]).
@@ -9,9 +9,10 @@
 //! 5. The caller appends the edit to the manifest and publishes the new version: the inputs are obsolete.
 //!
 //! # Invariants
-//! - Pickers and `retain` are pure: no I/O, no clock, no randomness. The same version gives the same plan.
+//! - Pickers and `retain` are pure: no I/O, no clock, no randomness. The same version and time give the same plan.
 //! - A table never moves below an older one that it overlaps.
 //! - Only one version of a key leaves a merge, the newest: views pin the tables they need.
+pub(crate) mod expired;
 pub(crate) mod job;
 pub(crate) mod leveled;
 pub(crate) mod outputs;
@@ -39,8 +40,8 @@ pub(crate) const COMPACTION_TABLES_MAX: u64 = 25;
 /// takes this output down.
 pub(crate) const OVERLAP_TABLES_MAX: u64 = 10;
 
-/// A table is rich in tombstones when they are at least one in this many of its entries.
-pub(crate) const TOMBSTONE_RICH: u64 = 4;
+/// A table is rich in dead data when tombstones and expired values are at least one in this many of its entries.
+pub(crate) const DEAD_RICH: u64 = 4;
 
 /// What a picker is told besides the version.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +54,10 @@ pub(crate) struct Situation<'a> {
     pub busy: &'a Busy,
     /// Where each level goes on.
     pub pointers: &'a Pointers,
-    /// Nothing is being written: L0 may be merged and tombstones cleared before they are due.
+    /// Nothing is being written: L0 may be merged and dead data cleared before they are due.
     pub idle: bool,
+    /// What has expired, in milliseconds since 1970.
+    pub now_ms: u64,
 }
 
 impl Situation<'_> {
@@ -64,6 +67,16 @@ impl Situation<'_> {
 
     fn is_idle(&self, meta: &TableMeta) -> bool {
         !self.busy.reads(meta.number)
+    }
+
+    /// Tombstones and values that have expired, about: what a merge at the bottom would drop.
+    fn dead(&self, meta: &TableMeta) -> u64 {
+        meta.tombstones.saturating_add(meta.expiring.expired(self.now_ms))
+    }
+
+    fn is_rich_in_dead(&self, meta: &TableMeta) -> bool {
+        let dead = self.dead(meta);
+        dead > 0 && dead.saturating_mul(DEAD_RICH) >= meta.entries
     }
 }
 
@@ -87,10 +100,11 @@ pub(crate) fn pick<H>(
     version: &Version<H>,
     situation: &Situation<'_>,
 ) -> Option<Plan> {
-    match style {
+    // It costs an edit, and gives back space that a merge would otherwise read and write.
+    expired::pick(version, situation).or_else(|| match style {
         CompactionStyle::Leveled => leveled::pick(version, situation),
         CompactionStyle::SizeTiered => tiered::pick(version, situation),
-    }
+    })
 }
 
 /// Bytes of tables that a compaction is due for: of levels what is above their targets, of L0 all once it has enough tables.
@@ -110,10 +124,6 @@ pub(crate) fn pending_bytes<H>(
             due(thresholds.l0_compact_tables) + (1..LEVELS - 1).map(over).sum::<u64>()
         }
     }
-}
-
-fn is_tombstone_rich(meta: &TableMeta) -> bool {
-    meta.tombstones > 0 && meta.tombstones.saturating_mul(TOMBSTONE_RICH) >= meta.entries
 }
 
 /// A key range, both ends included.

@@ -18,8 +18,10 @@ pub(crate) enum Reason {
     LevelFull,
     /// Nothing is being written, and readers look at each table of L0.
     Idle,
-    /// A table rich in tombstones, with nothing more urgent to do.
-    Tombstones,
+    /// A table rich in tombstones and expired values, with nothing more urgent to do.
+    Dead,
+    /// Tables of which everything has expired.
+    Expired,
     /// Size-tiered: enough runs of one size.
     Tier,
     /// Size-tiered: a run moves down, to make room above it.
@@ -34,7 +36,8 @@ impl fmt::Display for Reason {
             Self::L0Small => "L0 is small against L1",
             Self::LevelFull => "level is full",
             Self::Idle => "idle",
-            Self::Tombstones => "tombstones",
+            Self::Dead => "dead data",
+            Self::Expired => "expired",
             Self::Tier => "runs of one size",
             Self::Slide => "makes room above",
         })
@@ -57,6 +60,8 @@ pub(crate) struct Plan {
     pub inputs: Vec<(u8, u64)>,
     /// The inputs move as they are: an edit, no table is read or written.
     pub trivial: bool,
+    /// The inputs go, and nothing comes in their place; only of a trivial plan.
+    pub drop: bool,
     /// Why it was made.
     pub reason: Reason,
     /// Hull of all inputs: every output lies within it.
@@ -74,14 +79,14 @@ impl Plan {
         self.inputs.iter().any(|&(_, input)| input == number)
     }
 
-    /// The edit of a trivial plan: the tables leave their level and stand in the target, under the same numbers.
+    /// The edit of a trivial plan: the tables leave their level and stand in the target, under the same numbers, or nowhere.
     /// The caller reuses their open handles. `None` if the plan is not trivial: it takes a job.
     pub(crate) fn trivial_edit<H>(&self, version: &Version<H>) -> Option<VersionEdit> {
         if !self.trivial {
             return None;
         }
         let mut edit = VersionEdit { removed: self.inputs.clone(), ..VersionEdit::default() };
-        for &(level, number) in &self.inputs {
+        for &(level, number) in self.inputs.iter().filter(|_| !self.drop) {
             let tables = &version.levels[usize::from(level)];
             let table = tables.iter().find(|table| table.meta.number == number);
             let table = table.expect("the plan was made on this version");
@@ -91,10 +96,14 @@ impl Plan {
     }
 }
 
-/// `L1 -> L2 [a..f] L1: 12; L2: 7 8; level is full`, with `move` behind the target of a trivial plan.
+/// `L1 -> L2 [a..f] L1: 12; L2: 7 8; level is full`, with `move` or `drop` behind the target of a trivial plan.
 impl fmt::Display for Plan {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let how = if self.trivial { " move" } else { "" };
+        let how = match (self.trivial, self.drop) {
+            (true, true) => " drop",
+            (true, false) => " move",
+            (false, _) => "",
+        };
         let (from, to) = (self.smallest.escape_ascii(), self.largest.escape_ascii());
         write!(out, "L{} -> L{}{how} [{from}..{to}]", self.level, self.target)?;
         let mut before = None;

@@ -1,10 +1,15 @@
 //! What a merge keeps: the newest version of each key, and a tombstone only while something older may lie under it.
 //!
+//! A value that has expired is a tombstone from the job's time on, which is one and the same for all of it: where nothing older
+//! may lie it goes, else a tombstone with its sequence number takes its place. So no older version comes back, whatever the
+//! clock says later.
+//!
 //! A tombstone of key `k` may go when no table outside the merge that is older than it can hold `k`. Older are: every
 //! table of a level below the target; tables of the target and of the levels read that are not inputs; in L0, tables
 //! older than the newest input. Newer tables do not matter: what they say of `k` wins anyway. The set is taken from
 //! the version at the start of the job: later versions only add newer data above.
 
+use crate::expiry;
 use crate::key::{Entry, Kind};
 use crate::manifest::edit::TableMeta;
 use crate::manifest::version::Version;
@@ -16,12 +21,16 @@ use super::plan::Plan;
 #[derive(Debug)]
 pub(crate) struct Retain {
     older: Older,
+    /// The time of the job, in milliseconds since 1970.
+    now_ms: u64,
     /// The last key seen; `None` before the first.
     last: Option<Last>,
     /// Versions dropped because a newer one of their key came before.
     pub shadowed: u64,
     /// Tombstones dropped because nothing lies under them.
     pub buried: u64,
+    /// Values that had expired: dropped, or replaced by tombstones.
+    pub expired: u64,
 }
 
 #[derive(Debug)]
@@ -31,28 +40,28 @@ struct Last {
 }
 
 impl Retain {
-    /// For the merge that `plan` describes.
-    pub(crate) fn new<H>(version: &Version<H>, plan: &Plan) -> Self {
-        Self::with(Older::Ranges { ranges: older_ranges(version, plan), at: 0 })
+    /// For the merge that `plan` describes, at the time `now_ms`.
+    pub(crate) fn new<H>(version: &Version<H>, plan: &Plan, now_ms: u64) -> Self {
+        Self::with(Older::Ranges { ranges: older_ranges(version, plan), at: 0 }, now_ms)
     }
 
-    /// Keeps every tombstone: for a flush, under which anything may lie.
-    pub(crate) fn keeping_tombstones() -> Self {
-        Self::with(Older::Everything)
+    /// Keeps every tombstone: for a flush at the time `now_ms`, under which anything may lie.
+    pub(crate) fn keeping_tombstones(now_ms: u64) -> Self {
+        Self::with(Older::Everything, now_ms)
     }
 
-    fn with(older: Older) -> Self {
-        Self { older, last: None, shadowed: 0, buried: 0 }
+    fn with(older: Older, now_ms: u64) -> Self {
+        Self { older, now_ms, last: None, shadowed: 0, buried: 0, expired: 0 }
     }
 
-    /// Whether `entry` goes to the output.
-    pub(crate) fn keep(&mut self, entry: &Entry<'_>) -> bool {
+    /// What of `entry` goes to the output.
+    pub(crate) fn keep<'a>(&mut self, entry: Entry<'a>) -> Option<Entry<'a>> {
         match &mut self.last {
             Some(last) if last.key == entry.key => {
                 assert!(entry.seq.0 < last.seq, "versions of a key come newest first");
                 last.seq = entry.seq.0;
                 self.shadowed += 1;
-                return false;
+                return None;
             }
             Some(last) => {
                 assert!(last.key.as_slice() < entry.key, "keys come in ascending order");
@@ -62,9 +71,15 @@ impl Retain {
             }
             None => self.last = Some(Last { key: entry.key.to_vec(), seq: entry.seq.0 }),
         }
-        let dead = entry.kind == Kind::Delete && !self.older.may_hold(entry.key);
-        self.buried += u64::from(dead);
-        !dead
+        let expired = expiry::has_expired(&entry, self.now_ms);
+        self.expired += u64::from(expired);
+        if entry.kind != Kind::Delete && !expired {
+            return Some(entry);
+        }
+        let tombstone = Entry { kind: Kind::Delete, value: &[], ..entry };
+        let kept = self.older.may_hold(entry.key).then_some(tombstone);
+        self.buried += u64::from(kept.is_none() && !expired);
+        kept
     }
 }
 

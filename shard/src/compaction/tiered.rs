@@ -25,11 +25,11 @@
 //!    if L1 is taken, it joins, and then each older run that is not larger than what is gathered.
 //! 3. `tier_width` or more adjacent levels of one size (none twice another) are merged. This may be large and long;
 //!    meanwhile 2 goes on above it, and if it cannot, the tables of L0 are merged among themselves.
-//! 4. When idle: a merge of everything, once tombstones are a good part of all entries.
+//! 4. When idle: a merge of everything, once tombstones and expired values are a good part of all entries.
 
 use super::leveled::within_l0;
 use super::plan::{Plan, Reason};
-use super::{Range, Situation, TOMBSTONE_RICH, hull};
+use super::{DEAD_RICH, Range, Situation, hull};
 use crate::limits::LEVELS;
 use crate::manifest::edit::TableMeta;
 use crate::manifest::version::Version;
@@ -51,7 +51,7 @@ pub(crate) fn pick<H>(version: &Version<H>, situation: &Situation<'_>) -> Option
     slide(version, situation, &runs)
         .or_else(|| pick_l0(version, situation, &runs))
         .or_else(|| pick_similar(version, situation, &runs))
-        .or_else(|| situation.idle.then(|| pick_tombstones(version, situation, &runs)).flatten())
+        .or_else(|| situation.idle.then(|| pick_dead(version, situation, &runs)).flatten())
 }
 
 /// Newest first.
@@ -132,20 +132,16 @@ fn pick_similar<H>(
 }
 
 /// Step 4.
-fn pick_tombstones<H>(
-    version: &Version<H>,
-    situation: &Situation<'_>,
-    runs: &[Run<'_>],
-) -> Option<Plan> {
-    let (mut tombstones, mut entries) = (0_u64, 0_u64);
+fn pick_dead<H>(version: &Version<H>, situation: &Situation<'_>, runs: &[Run<'_>]) -> Option<Plan> {
+    let (mut dead, mut entries) = (0_u64, 0_u64);
     for (_, table) in version.tables() {
-        tombstones += table.meta.tombstones;
+        dead += situation.dead(&table.meta);
         entries += table.meta.entries;
     }
-    if tombstones == 0 || tombstones.saturating_mul(TOMBSTONE_RICH) < entries {
+    if dead == 0 || dead.saturating_mul(DEAD_RICH) < entries {
         return None;
     }
-    let plan = merge_window(situation, runs, 0, runs.len(), Reason::Tombstones)?;
+    let plan = merge_window(situation, runs, 0, runs.len(), Reason::Dead)?;
     // Moving would drop nothing.
     Some(Plan { trivial: false, ..plan })
 }
@@ -187,6 +183,7 @@ fn merge(
             .flat_map(|run| run.tables.iter().map(|meta| (small(run.level), meta.number)))
             .collect(),
         trivial: apart && window.iter().all(|run| run.level != target),
+        drop: false,
         reason,
         smallest: range.smallest.to_vec(),
         largest: range.largest.to_vec(),

@@ -92,6 +92,9 @@ pub(super) fn key(number: u32) -> Vec<u8> {
     format!("key-{number:03}").into_bytes()
 }
 
+/// After any simulated time.
+pub(super) const LATER_MS: u64 = 7_000_000_000_000;
+
 fn value(number: u32) -> Vec<u8> {
     let mut value = format!("{number}:").into_bytes();
     // Half of them compress.
@@ -121,7 +124,8 @@ fn build(in_order: bool) -> Base {
             let (key, value) = (key(number * 37 % KEYS), value(number));
             let op = match number % 9 {
                 4 => Op::Delete { key: &key },
-                _ => Op::Put { key: &key, value: &value },
+                7 => Op::Put { key: &key, value: &value, expires_at_ms: LATER_MS },
+                _ => Op::Put { key: &key, value: &value, expires_at_ms: 0 },
             };
             shard.put_all(&[op]).await.expect("a disk without faults");
             if number % 9 != 4 {

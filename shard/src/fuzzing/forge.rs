@@ -77,7 +77,8 @@ pub(super) fn table(
         put(file, footer_at + 12, crc.finalize());
         let mut copy = MetaBuf::with_capacity(region.len());
         copy.extend_from_slice(&region);
-        if let Ok(cell) = MetaCell::new(copy) {
+        let format = u32::try_from(number(file, bytes - 12, 4)).expect("32 bits");
+        if let Ok(cell) = MetaCell::new(copy, format) {
             let index = &cell.get().index;
             let handles = (0..index.len()).map_while(|at| index.handle(at));
             indexed.extend(handles.map_while(|handle| {

@@ -128,7 +128,7 @@ async fn read_all(env: &SimEnv, known: Option<&BTreeMap<Vec<u8>, Vec<Vec<u8>>>>)
         }
     }
     drop(scan);
-    let write = shard.put_all(&[Op::Put { key: b"new", value: b"value" }]).await;
+    let write = shard.put_all(&[Op::Put { key: b"new", value: b"value", expires_at_ms: 0 }]).await;
     // A forged log may have used up the numbers.
     assert!(write.is_ok() || known.is_none(), "{write:?}");
     shard.close().await?;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::base::IDENTITY;
+use super::base::{IDENTITY, LATER_MS};
 use super::block::Rows;
 use super::script::Script;
 use super::{FORGED, forge, names_its_place, on};
@@ -68,6 +68,10 @@ fn make(options: TableOptions, keys: u8) -> Made {
             let value = format!("value {number} ").repeat(usize::from(number) % 7).into_bytes();
             match number % 9 {
                 8 => (key, SeqNo(u64::from(number) + 1), Kind::Delete, Vec::new()),
+                7 => {
+                    let stored = [&LATER_MS.to_le_bytes()[..], &value].concat();
+                    (key, SeqNo(u64::from(number) + 1), Kind::Expiring, stored)
+                }
                 _ => (key, SeqNo(u64::from(number) + 1), Kind::Put, value),
             }
         })

@@ -2,6 +2,7 @@
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use crate::expiry::Expiring;
 use crate::limits::{FILE_BYTES_MAX, SEQ_READ_MAX};
 
 /// One table, as the manifest knows it.
@@ -17,6 +18,8 @@ pub struct TableMeta {
     pub entries: u64,
     /// How many of them are tombstones.
     pub tombstones: u64,
+    /// Those whose values end, and when.
+    pub expiring: Expiring,
     /// Key and value bytes before compression.
     pub raw_bytes: u64,
     /// The first user key.
@@ -35,9 +38,12 @@ impl TableMeta {
     /// # Errors
     /// What cannot be.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
-        let Self { bytes, entries, tombstones, raw_bytes, seq_max, .. } = *self;
+        let Self { bytes, entries, tombstones, expiring, raw_bytes, seq_max, .. } = *self;
         if bytes > FILE_BYTES_MAX || entries > FILE_BYTES_MAX || tombstones > entries {
             return Err("a table of an impossible size");
+        }
+        if !expiring.is_possible(entries, tombstones) {
+            return Err("a table with impossible times");
         }
         // Snappy makes of 64 bytes no fewer than 3.
         if raw_bytes > FILE_BYTES_MAX << 8 {

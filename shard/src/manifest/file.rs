@@ -2,16 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use rkyv::rancor::Error as ArchiveError;
+
 use super::edit::VersionEdit;
 use super::log::Loaded;
 use super::state::State;
-use super::{current, path};
+use super::{current, path, v1};
 use crate::env::{Env, File, IoBuf, Lane, Open, write_all_at};
 use crate::error::{Error, Result};
 use crate::key::{Identity, SeqNo};
 use crate::limits::{ALIGN, EDIT_BYTES_MAX, IO_BYTES_MAX};
 use crate::wal::frame::{self, FRAME_HEAD_BYTES, FrameHead, FrameKind, Head, Place};
-use crate::wal::header::{Header, Magic};
+use crate::wal::header::{FORMAT, FORMAT_1, Header, Magic};
 use crate::wal::window::Window;
 use crate::wal::{FIRST_FRAME, FRAME_BYTES_MAX};
 
@@ -65,7 +67,7 @@ impl<E: Env> ManifestFile<E> {
 
     async fn write_snapshot(&mut self, env: &E, state: &State) -> Result<()> {
         let Place { identity, number, epoch } = self.place;
-        let header = Header { number, epoch, extent: 0 };
+        let header = Header { format: FORMAT, number, epoch, extent: 0 };
         self.write_at(header.encode(Magic::Manifest, identity), 0).await?;
         let parts = state.parts();
         for (index, tables) in parts.iter().enumerate() {
@@ -212,7 +214,7 @@ pub(super) async fn read_named<E: Env>(
     let place = Place { identity, number: named.number, epoch: header.epoch };
     let (mut state, mut offset, mut index) = (State::default(), FIRST_FRAME, 0);
     while let Some(head) = window.frame(&place, offset).await? {
-        let edit = decode(&window, offset, &head, index, named.extent)?;
+        let edit = decode(&window, offset, &head, index, named.extent, header.format)?;
         state.apply(&edit).map_err(|what| window.damage(offset, &what))?;
         offset += head.padded();
         index += 1;
@@ -237,6 +239,7 @@ fn decode<E: Env>(
     head: &Head,
     index: u64,
     snapshot_end: u64,
+    format: u32,
 ) -> Result<VersionEdit> {
     let in_snapshot = offset < snapshot_end;
     let kind = if in_snapshot { FrameKind::Snapshot } else { FrameKind::Edit };
@@ -248,14 +251,17 @@ fn decode<E: Env>(
         return Err(window.damage(offset, &what));
     }
     let payload = window.bytes(offset, head.len).get(FRAME_HEAD_BYTES..).unwrap_or_default();
-    edit(payload).map_err(|what| window.damage(offset, &what))
+    edit(payload, format).map_err(|what| window.damage(offset, &what))
 }
 
-/// The edit in the payload of a frame that is whole. The payload is aligned as it was in the file.
+/// The edit in the payload of a frame that is whole, in a file of this format. The payload is aligned as it was in the file.
 ///
 /// # Errors
 /// What is wrong.
-pub(crate) fn edit(payload: &[u8]) -> std::result::Result<VersionEdit, String> {
-    rkyv::from_bytes::<VersionEdit, rkyv::rancor::Error>(payload)
-        .map_err(|error| format!("the frame is whole, but its edit is not ({error})"))
+pub(crate) fn edit(payload: &[u8], format: u32) -> std::result::Result<VersionEdit, String> {
+    let edit = match format {
+        FORMAT_1 => rkyv::from_bytes::<v1::VersionEdit, ArchiveError>(payload).map(Into::into),
+        _ => rkyv::from_bytes::<VersionEdit, ArchiveError>(payload),
+    };
+    edit.map_err(|error| format!("the frame is whole, but its edit is not ({error})"))
 }

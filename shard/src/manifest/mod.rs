@@ -11,7 +11,7 @@
 //! first_seq    index of the frame in this manifest, from 0
 //! synced_upto  of an edit: its own offset, for each edit is synced before the next; of a part: 0
 //! payload      one VersionEdit as an rkyv archive (little-endian, 32-bit offsets), its root at the end; it begins at a
-//!              multiple of 16 bytes, as the archive needs
+//!              multiple of 16 bytes, as the archive needs. In a file of format 1 it is one of `v1`, whose tables have no times
 //! ```
 //!
 //! # Validity
@@ -31,6 +31,7 @@ mod file;
 pub(crate) mod log;
 pub(crate) mod numbers;
 pub(crate) mod state;
+mod v1;
 pub(crate) mod version;
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod cursor;
 mod index;
 mod raw;
 mod run;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use std::fmt;
 use self_cell::self_cell;
 
 pub use cursor::MemCursor;
+pub(crate) use tally::Tally;
 
 use crate::batch::Op;
 use crate::cursor::Direction;
@@ -45,9 +47,9 @@ const VERSIONS_WALKED_MAX: usize = 64;
 pub struct MemEntry<'a> {
     /// Its sequence number.
     pub seq: SeqNo,
-    /// Value or tombstone.
+    /// Value, expiring value or tombstone.
     pub kind: Kind,
-    /// Empty for a tombstone.
+    /// As it is stored.
     pub value: &'a [u8],
 }
 
@@ -68,6 +70,7 @@ pub struct MemTable {
 
 struct Parts<'a> {
     index: RefCell<Index<'a>>,
+    tally: Tally,
     runs: Runs<'a>,
 }
 
@@ -86,6 +89,7 @@ impl MemTable {
         Self {
             cell: Generation::new(Arena::new(), |_| Parts {
                 index: RefCell::new(Index::new(seed)),
+                tally: Tally::default(),
                 runs: Runs::new(),
             }),
             first_seq: Cell::new(SeqNo(0)),
@@ -102,7 +106,11 @@ impl MemTable {
         assert!(op.value().len() <= VALUE_BYTES_CAP);
         let hash = key::hash(op.key());
         self.cell.with_dependent(|arena, parts| {
-            let make = |prev| arena.push(prev, seq, op);
+            let make = |prev| {
+                let entry = arena.push(prev, seq, op);
+                parts.tally.count(hash, prev.map(EntryRef::kind), &op);
+                entry
+            };
             let entry = parts.index.borrow_mut().replace(hash, op.key(), make);
             parts.runs.insert(entry);
         });
@@ -153,6 +161,11 @@ impl MemTable {
     /// Number of distinct keys.
     pub fn keys(&self) -> usize {
         self.cell.with_dependent(|_, parts| parts.index.borrow().keys())
+    }
+
+    /// What is known of its keys, at no cost.
+    pub(crate) fn tally(&self) -> &Tally {
+        self.cell.with_dependent(|_, parts| &parts.tally)
     }
 
     /// Whether nothing was inserted.

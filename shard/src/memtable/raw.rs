@@ -93,23 +93,27 @@ impl Arena {
         seq: SeqNo,
         op: Op<'_>,
     ) -> EntryRef<'a> {
-        let (key, value) = (op.key(), op.value());
+        let (key, value, expiry) = (op.key(), op.value(), op.expiry());
+        let expiry = expiry.as_ref().map_or(&[][..], |expiry| expiry);
         assert!(seq.0 <= SEQ_MAX);
         let header = Header {
             prev: prev.map_or(ptr::null(), |prev| prev.header.as_ptr().cast_const()),
             tag: seq.0 << 8 | u64::from(op.kind() as u8),
-            key_len: length(key),
-            value_len: length(value),
+            key_len: length(key.len()),
+            value_len: length(op.stored_bytes()),
         };
-        let words = HEADER_WORDS + (key.len() + value.len()).div_ceil(WORD);
+        let words = HEADER_WORDS + (key.len() + op.stored_bytes()).div_ceil(WORD);
         let at = self.allocate(words);
-        // SAFETY: `allocate` gave `words` words that nothing else refers to, aligned for Header; header, key and value
-        // fit in them by the computation of `words`; the sources are borrowed slices, elsewhere.
+        // SAFETY: `allocate` gave `words` words that nothing else refers to, aligned for Header; header, key, expiry and
+        // value fit in them by the computation of `words`; the sources are borrowed slices, elsewhere.
         unsafe {
             at.cast::<Header>().write(header);
             let bytes = at.cast::<u8>().add(size_of::<Header>());
             ptr::copy_nonoverlapping(key.as_ptr(), bytes.as_ptr(), key.len());
-            ptr::copy_nonoverlapping(value.as_ptr(), bytes.add(key.len()).as_ptr(), value.len());
+            let stored = bytes.add(key.len());
+            ptr::copy_nonoverlapping(expiry.as_ptr(), stored.as_ptr(), expiry.len());
+            let user = stored.add(expiry.len());
+            ptr::copy_nonoverlapping(value.as_ptr(), user.as_ptr(), value.len());
         }
         EntryRef { header: at.cast(), arena: PhantomData }
     }
@@ -158,8 +162,8 @@ impl Drop for Arena {
     }
 }
 
-fn length(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).expect("keys and values are limited far below 4 GiB")
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("keys and values are limited far below 4 GiB")
 }
 
 /// One entry of an arena.

@@ -151,7 +151,10 @@ fn run(keys: &[Vec<u8>], actions: &[Action]) {
             Action::Put { key, value } => {
                 seq += 1 + value as u64 % 2;
                 let value = vec![seq.to_le_bytes()[0]; value];
-                table.insert(SeqNo(seq), Op::Put { key: pick(key), value: &value });
+                table.insert(
+                    SeqNo(seq),
+                    Op::Put { key: pick(key), value: &value, expires_at_ms: 0 },
+                );
                 model.insert((pick(key).to_vec(), Reverse(seq)), (Kind::Put, value));
             }
             Action::Delete { key } => {
@@ -197,7 +200,7 @@ proptest! {
 }
 
 fn put(table: &MemTable, seq: u64, key: &[u8]) {
-    table.insert(SeqNo(seq), Op::Put { key, value: &seq.to_le_bytes() });
+    table.insert(SeqNo(seq), Op::Put { key, value: &seq.to_le_bytes(), expires_at_ms: 0 });
 }
 
 fn newest(table: &MemTable, key: &[u8]) -> Option<u64> {
@@ -244,7 +247,7 @@ fn keys_of_one_hash_are_all_found() {
     let keys: Vec<_> = (0..300_u64).map(u64::to_be_bytes).collect();
     for round in 0..2 {
         for (number, key) in (1_u64..).zip(&keys) {
-            let op = Op::Put { key, value: b"" };
+            let op = Op::Put { key, value: b"", expires_at_ms: 0 };
             let seq = SeqNo(1000 * round + number);
             index.replace(42, key, |prev| {
                 assert_eq!(prev.map(|prev| prev.seq().0), (round > 0).then_some(number));
@@ -285,7 +288,7 @@ fn bytes_follow_what_is_put_in() {
     let one = table.bytes();
     assert!(one > 33 && one < 1000, "{one}");
     let big = vec![0; 3 << 20];
-    table.insert(SeqNo(2), Op::Put { key: b"big", value: &big });
+    table.insert(SeqNo(2), Op::Put { key: b"big", value: &big, expires_at_ms: 0 });
     assert!(table.bytes() - one >= big.len());
     put(&table, 3, b"b");
     assert!(
@@ -294,7 +297,10 @@ fn bytes_follow_what_is_put_in() {
     );
     let before = table.bytes();
     (4..6).for_each(|seq| {
-        table.insert(SeqNo(seq), Op::Put { key: b"large", value: &big[..900 << 10] });
+        table.insert(
+            SeqNo(seq),
+            Op::Put { key: b"large", value: &big[..900 << 10], expires_at_ms: 0 },
+        );
     });
     assert!(table.bytes() < before + (1800 << 10) + 500, "nor what is left of one");
     let big = table.bytes() - one;

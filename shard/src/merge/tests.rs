@@ -219,7 +219,7 @@ proptest! {
         at in 0_u64..130,
         key in prop::option::of(prop_oneof![Just(b"hot".to_vec()), prop::collection::vec(prop::sample::select(vec![0_u8, b'a', 0xff]), 0..3)]),
     ) {
-        for tombstones in [Tombstones::Show, Tombstones::Hide] {
+        for tombstones in [Tombstones::Show, Tombstones::Hide { now_ms: 0 }] {
             let all = visible(&versions, at, tombstones);
             let from = key.clone().unwrap_or_default();
             let expected: Vec<_> = all.range(from..).map(|(_, version)| version.clone()).collect();
@@ -305,7 +305,8 @@ fn a_failed_load_waits_for_the_others_in_flight() {
 fn a_failed_load_of_many_is_reported() {
     let mut merge = slow_merge();
     merge.sources[1].broken = true;
-    let mut newest = Newest::new(merge, Direction::Forward, SeqNo(9), Tombstones::Hide);
+    let mut newest =
+        Newest::new(merge, Direction::Forward, SeqNo(9), Tombstones::Hide { now_ms: 0 });
     assert!(drive(newest.seek(None)).0.is_err());
     assert_eq!(newest.entry(), None);
 }
@@ -315,7 +316,8 @@ fn cached_sources_never_suspend() {
     let versions = (0..100_u8)
         .map(|number| (version(&[number], u64::from(number) + 1), usize::from(number) % 9));
     let merge = merge_of(&versions.collect::<Vec<_>>(), 9, Direction::Backward, 0);
-    let mut newest = Newest::new(merge, Direction::Backward, SeqNo(50), Tombstones::Hide);
+    let mut newest =
+        Newest::new(merge, Direction::Backward, SeqNo(50), Tombstones::Hide { now_ms: 0 });
     assert_eq!(drive(newest.seek(None)).1, 0);
     for _ in 0..49 {
         assert_eq!(drive(newest.next()).1, 0);
@@ -334,7 +336,7 @@ fn a_long_tail_of_versions_is_passed_by_a_seek() {
             merge_of(&versions, 1, direction, 0),
             direction,
             SeqNo(at),
-            Tombstones::Hide,
+            Tombstones::Hide { now_ms: 0 },
         );
         drive(newest.seek(None)).0.expect("no source fails");
         while newest.entry().is_some() {

@@ -18,6 +18,7 @@ use std::rc::Rc;
 
 use crate::coding::{Reader, put_varint};
 use crate::env::IoBuf;
+use crate::expiry::{self, EXPIRY_BYTES, STORED_BYTES_MAX};
 use crate::key::{self, Entry, Kind, SeqNo};
 use crate::limits::{BLOCK_RAW_BYTES_MAX, KEY_BYTES_MAX, VALUE_BYTES_CAP};
 use crate::prefetch::{PREFETCHED_BYTES, prefetch_in};
@@ -29,7 +30,7 @@ pub const RESTART_INTERVAL: usize = 4;
 pub const ENTRY_OVERHEAD_BYTES: usize = 1 + 3 + 1 + 10 + 5 + 4;
 
 const _: () = assert!(
-    VALUE_BYTES_CAP + KEY_BYTES_MAX + ENTRY_OVERHEAD_BYTES + size_of::<u32>()
+    STORED_BYTES_MAX + KEY_BYTES_MAX + ENTRY_OVERHEAD_BYTES + size_of::<u32>()
         <= BLOCK_RAW_BYTES_MAX
 );
 
@@ -73,8 +74,7 @@ impl BlockBuilder {
     /// be copied in one stretch. Such an entry is the only one of its block.
     pub fn add_head(&mut self, entry: &Entry<'_>) {
         assert!(entry.key.len() <= KEY_BYTES_MAX);
-        assert!(entry.value.len() <= VALUE_BYTES_CAP);
-        assert!(entry.kind == Kind::Put || entry.value.is_empty());
+        assert!(expiry::is_possible(entry.kind, entry.value));
         assert!(self.is_empty() || entry.key > self.last_key.as_slice());
         let shared = if self.entries.is_multiple_of(RESTART_INTERVAL) {
             self.restarts.push(u32::try_from(self.body.len()).expect("a body is below 4 GiB"));
@@ -186,10 +186,15 @@ impl Head {
         let kind = Kind::from_u8(reader.u8()?)?;
         let seq = SeqNo(reader.varint()?);
         let value_len = usize::try_from(reader.varint()?).ok()?;
-        if shared > KEY_BYTES_MAX || unshared > KEY_BYTES_MAX || value_len > VALUE_BYTES_CAP {
+        if shared > KEY_BYTES_MAX || unshared > KEY_BYTES_MAX {
             return None;
         }
-        if kind == Kind::Delete && value_len != 0 {
+        let possible = match kind {
+            Kind::Put => 0..=VALUE_BYTES_CAP,
+            Kind::Delete => 0..=0,
+            Kind::Expiring => EXPIRY_BYTES..=STORED_BYTES_MAX,
+        };
+        if !possible.contains(&value_len) {
             return None;
         }
         let tail = entries.len() - reader.remaining();
@@ -217,7 +222,7 @@ fn restart(body: &[u8], entries_end: usize, index: usize) -> Option<usize> {
 pub struct Found {
     /// Its sequence number.
     pub seq: SeqNo,
-    /// Value or tombstone.
+    /// Value, expiring value or tombstone.
     pub kind: Kind,
     /// Where the value lies in [`Block::body`]; empty for a tombstone.
     pub value: Range<usize>,
@@ -267,6 +272,11 @@ impl Block {
             if key_len > KEY_BYTES_MAX {
                 return Err("a key above the limit");
             }
+            if head.kind == Kind::Expiring
+                && entries.get(head.value..head.end).and_then(expiry::split).is_none()
+            {
+                return Err("an expiring value without a time");
+            }
             at = head.end;
             count += 1;
         }
@@ -283,7 +293,7 @@ impl Block {
         self.store.bytes()
     }
 
-    /// The same entries, each with an empty value: for who asks for keys only and is not to hold large values.
+    /// The same entries, each with an empty value (and the time when it ends): for who asks for keys only and is not to hold large values.
     pub(crate) fn without_values(&self) -> Self {
         let mut builder = BlockBuilder::default();
         let mut window = Window::default();
@@ -291,7 +301,8 @@ impl Block {
             self.window(restart, &mut window);
             for index in 0..window.len() {
                 let Some(entry) = window.entry(index, self) else { continue };
-                builder.add(&Entry { value: &[], ..entry });
+                let head = if entry.kind == Kind::Expiring { EXPIRY_BYTES } else { 0 };
+                builder.add(&Entry { value: entry.value.get(..head).unwrap_or_default(), ..entry });
             }
         }
         let body = builder.finish().to_vec();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::block::{Block, BlockBuilder};
 use super::filter::{self, FilterBuilder};
-use super::footer::{FOOTER_BYTES, Footer};
+use super::footer::{FOOTER_BYTES, FORMAT, Footer};
 use super::index::{Index, separator};
 use super::meta::{Meta, MetaBuf, Properties};
 use super::stored::{Packer, Seed, TRAILER_BYTES, plain, trailer};
@@ -21,10 +21,11 @@ use crate::key::{Entry, Identity, Kind, hash};
 use crate::limits::{BACKGROUND_SLICE_US, KEY_BYTES_MAX, TABLE_META_BYTES_MAX};
 use crate::manifest::edit::TableMeta;
 use crate::options::TableOptions;
+use crate::sketch::Sketch;
 
 /// Meta bytes left free for what comes after the last check: smallest and largest key, the last blocks'
-/// separators, and the archive's own framing.
-const META_RESERVE_BYTES: usize = 5 * KEY_BYTES_MAX + 4096;
+/// separators, the sketch, and the archive's own framing.
+const META_RESERVE_BYTES: usize = 5 * KEY_BYTES_MAX + 8192;
 
 const _: () = assert!(META_RESERVE_BYTES < TABLE_META_BYTES_MAX);
 
@@ -49,6 +50,7 @@ pub struct TableBuilder<E: Env> {
     index: Index,
     filter: FilterBuilder,
     properties: Properties,
+    sketch: Sketch,
     /// Memory for separators.
     scratch: Vec<u8>,
 }
@@ -97,6 +99,7 @@ impl<E: Env> TableBuilder<E> {
                 filter::seed(&identity, number),
             ),
             properties: Properties { seq_min: u64::MAX, ..Properties::default() },
+            sketch: Sketch::default(),
             scratch: Vec::new(),
             cache: None,
             options,
@@ -159,13 +162,16 @@ impl<E: Env> TableBuilder<E> {
     }
 
     fn count(&mut self, entry: &Entry<'_>) {
-        self.filter.add(hash(entry.key));
+        let hash = hash(entry.key);
+        self.filter.add(hash);
+        self.sketch.add(hash);
         let properties = &mut self.properties;
         if properties.entries == 0 {
             properties.smallest.extend_from_slice(entry.key);
         }
         properties.entries += 1;
         properties.tombstones += u64::from(entry.kind == Kind::Delete);
+        properties.expiring.add(entry);
         properties.raw_bytes += (entry.key.len() + entry.value.len()) as u64;
         properties.seq_min = properties.seq_min.min(entry.seq.0);
         properties.seq_max = properties.seq_max.max(entry.seq.0);
@@ -265,6 +271,7 @@ impl<E: Env> TableBuilder<E> {
             filter: filter.finish(&self.env).await,
             index: std::mem::take(&mut self.index),
             properties: std::mem::take(&mut self.properties),
+            sketch: self.sketch.encode(),
         };
         let region = meta.encode();
         assert!(region.len() <= TABLE_META_BYTES_MAX, "is_full keeps a reserve");
@@ -272,6 +279,7 @@ impl<E: Env> TableBuilder<E> {
         let meta_offset = self.writer.position();
         let meta_crc = self.write_region(&region, meta_offset).await?;
         let footer = Footer {
+            format: FORMAT,
             identity: self.identity,
             number: self.number,
             meta_offset,
@@ -280,20 +288,7 @@ impl<E: Env> TableBuilder<E> {
         };
         self.writer.put(&footer.encode());
         let (bytes, crc) = self.writer.sync().await?;
-        let Properties { entries, tombstones, raw_bytes, smallest, largest, seq_min, seq_max } =
-            meta.properties;
-        Ok(TableMeta {
-            number: self.number,
-            bytes,
-            crc,
-            entries,
-            tombstones,
-            raw_bytes,
-            smallest,
-            largest,
-            seq_min,
-            seq_max,
-        })
+        Ok(meta.properties.table_meta(self.number, bytes, crc))
     }
 
     /// Writes the meta region in pieces; answers its CRC.

@@ -16,13 +16,19 @@ use crate::key::Identity;
 /// Length of the footer, in bytes.
 pub const FOOTER_BYTES: usize = 64;
 
-/// The format that this program writes and the only one it reads.
-const FORMAT: u32 = 1;
+/// The format that this program writes.
+pub const FORMAT: u32 = 2;
+
+/// The one before it, which is read, too ([`super::v1`]).
+pub const FORMAT_1: u32 = 1;
+
 const MAGIC: [u8; 8] = *b"rustysst";
 
 /// What a footer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Footer {
+    /// The layout of the meta region, and what kinds of entries there are.
+    pub format: u32,
     /// Whose table this is.
     pub identity: Identity,
     /// The table's number.
@@ -73,9 +79,9 @@ impl Footer {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.identity.shard.to_le_bytes());
         out.extend_from_slice(&0_u32.to_le_bytes());
-        let crc = crc32(&[], &[&out, &FORMAT.to_le_bytes(), &MAGIC]);
+        let crc = crc32(&[], &[&out, &self.format.to_le_bytes(), &MAGIC]);
         out.extend_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&self.format.to_le_bytes());
         out.extend_from_slice(&MAGIC);
         out.try_into().expect("the fields add up to FOOTER_BYTES")
     }
@@ -102,10 +108,10 @@ impl Footer {
         if magic != MAGIC {
             return Err(NotAFooter::Foreign("this is not a table".to_owned()));
         }
-        if format != FORMAT {
+        if !(FORMAT_1..=FORMAT).contains(&format) {
             return Err(NotAFooter::Newer { format, reads: FORMAT });
         }
-        let footer = Self::fields(body).ok_or(short)?;
+        let footer = Self::fields(body, format).ok_or(short)?;
         footer.expect(identity, number)?;
         Ok(footer)
     }
@@ -113,7 +119,7 @@ impl Footer {
     /// Whose table a footer says to be the end of, if it is whole: for a file that nothing names.
     pub fn claims(bytes: &[u8; FOOTER_BYTES]) -> Option<(Identity, u64)> {
         let body = bytes.get(..FOOTER_BYTES - 16)?;
-        let Self { identity, number, .. } = Self::fields(body)?;
+        let Self { identity, number, .. } = Self::fields(body, FORMAT)?;
         // A format that is not ours claims what it wants: `decode` tells of it.
         match Self::decode(bytes, &identity, number) {
             Err(NotAFooter::Damaged(_)) => None,
@@ -123,13 +129,13 @@ impl Footer {
         }
     }
 
-    fn fields(body: &[u8]) -> Option<Self> {
+    fn fields(body: &[u8], format: u32) -> Option<Self> {
         let mut reader = Reader::new(body);
         let (meta_offset, meta_len, meta_crc) = (reader.u64()?, reader.u32()?, reader.u32()?);
         let directory = u128::from_le_bytes(reader.array()?);
         let (number, shard) = (reader.u64()?, reader.u32()?);
         let identity = Identity { directory, shard };
-        Some(Self { identity, number, meta_offset, meta_len, meta_crc })
+        Some(Self { format, identity, number, meta_offset, meta_len, meta_crc })
     }
 
     fn expect(&self, identity: &Identity, number: u64) -> Result<(), NotAFooter> {

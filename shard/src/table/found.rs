@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use super::footer::{FOOTER_BYTES, Footer};
-use super::meta::{ArchivedProperties, MetaBuf, MetaCell};
+use super::meta::{MetaBuf, MetaCell};
 use super::reader::{position, read};
 use super::stored::Seed;
 use super::{META_ALIGN, PIECE_BYTES};
@@ -63,8 +63,8 @@ async fn read_all<E: Env>(env: &E, file: &E::File, path: &Path) -> Result<(Ident
     if meta_crc.finalize() != footer.meta_crc {
         return Err(damage("the meta region's checksum does not match its bytes"));
     }
-    let cell = MetaCell::new(region).map_err(damage)?;
-    let meta = table_meta(&cell.get().properties, footer.number, bytes, crc.finalize());
+    let cell = MetaCell::new(region, footer.format).map_err(damage)?;
+    let meta = cell.get().properties().table_meta(footer.number, bytes, crc.finalize());
     Ok((footer.identity, meta))
 }
 
@@ -85,19 +85,4 @@ async fn find_footer<F: File>(file: &F, path: &Path, len: u64) -> Result<(u64, F
             .map_err(|why| why.into_error(path, at - FOOTER_BYTES as u64));
     }
     Err(Error::corruption(path, len, "no footer of a table ends this file"))
-}
-
-fn table_meta(properties: &ArchivedProperties, number: u64, bytes: u64, crc: u32) -> TableMeta {
-    TableMeta {
-        number,
-        bytes,
-        crc,
-        entries: properties.entries.to_native(),
-        tombstones: properties.tombstones.to_native(),
-        raw_bytes: properties.raw_bytes.to_native(),
-        smallest: properties.smallest.to_vec(),
-        largest: properties.largest.to_vec(),
-        seq_min: properties.seq_min.to_native(),
-        seq_max: properties.seq_max.to_native(),
-    }
 }

@@ -10,17 +10,20 @@
 //! entry    = shared varint | unshared varint | kind u8 | seq varint | value length varint | key tail | value
 //!            the key is `shared` bytes of the key before it and the tail; shared = 0 at a restart
 //!
-//! meta     = one rkyv archive (`meta::Meta`): filter, index, properties; its root lies at the end
+//! meta     = one rkyv archive (`meta::Meta`): filter, index, properties, sketch; its root lies at the end
 //!            crc in the footer; seed: identity, table number, offset of the region
 //! footer   = FOOTER_BYTES at the end of the exact length that the manifest holds (`footer`)
 //! ```
+//! Of format 1, which the footer tells, the archive has no sketch and its properties no times (`v1`), and no entry is of
+//! kind Expiring. It is read as it is and never written.
+//!
 //! All integers are little-endian. An archive's layout depends on rkyv's features (pinned in Cargo.toml) and on the
 //! order of the fields; `testscripts/table/` pins the bytes.
 //!
 //! # Trust
 //! 1. Footer: its CRC, then magic, format, identity and number.
 //! 2. Meta region: length against the file's, CRC, `rkyv::access` once, then every invariant of index and filter
-//!    that a later read relies on. After that it is read in place.
+//!    that a later read relies on, and the sketch's. After that it is read in place.
 //! 3. Block: its handle comes from the checked index; CRC, then the decompressed length against the index before
 //!    anything is allocated, then the body's structure once. After that no read of it can fail.
 //!
@@ -39,6 +42,7 @@ pub mod index;
 pub mod meta;
 pub mod reader;
 pub mod stored;
+pub mod v1;
 mod writer;
 
 pub use block::{Block, BlockValue};

@@ -8,7 +8,7 @@ use super::block::Block;
 use super::filter;
 use super::footer::{FOOTER_BYTES, Footer};
 use super::index::BlockHandle;
-use super::meta::{ArchivedMeta, MetaBuf, MetaCell};
+use super::meta::{MetaBuf, MetaCell, Parts};
 use super::stored::{self, Seed};
 use super::{META_ALIGN, PIECE_BYTES, path};
 use crate::env::{Env, File, IoBuf, Lane, Open, align_down, align_up, read_exact_at};
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::key::Identity;
 use crate::limits::{ALIGN, BACKGROUND_SLICE_US, IO_BYTES_MAX, TABLE_META_BYTES_MAX};
 use crate::manifest::edit::TableMeta;
+use crate::sketch;
 
 /// Blocks of the index verified between two looks at the clock.
 const INDEX_SLICE: usize = 4096;
@@ -131,6 +132,11 @@ impl<E: Env> Table<E> {
     /// Memory of the filter's bits, in bytes; 0: there is no filter.
     pub(crate) fn filter_bytes(&self) -> usize {
         self.meta.get().filter.bytes()
+    }
+
+    /// The sketch of its keys; `None`: it is of a format that has none.
+    pub(crate) fn sketch(&self) -> Option<&[u8]> {
+        self.meta.get().sketch
     }
 
     /// The index of [`Table::find_block`]'s block; `blocks()` if `key` is above all.
@@ -274,18 +280,20 @@ impl<E: Env> Tail<'_, E> {
         }
         let region = buf.get(position(footer.meta_offset - from)..position(footer_at - from));
         let region = self.verified_copy(region.unwrap_or_default(), &footer).await?;
-        let cell = MetaCell::new(region).map_err(|what| self.damage(footer.meta_offset, what))?;
+        let cell = MetaCell::new(region, footer.format)
+            .map_err(|what| self.damage(footer.meta_offset, what))?;
         self.check(cell.get(), footer.meta_offset).await?;
         Ok(cell)
     }
 
     /// Bytes that the meta region and footer of such a table probably need: 12 bits a key for the filter, an index
-    /// entry of 40 bytes for each KiB. Wrong only means one more read.
+    /// entry of 40 bytes for each KiB, the sketch. Wrong only means one more read.
     fn guess(&self) -> u64 {
         let TableMeta { entries, raw_bytes, smallest, largest, .. } = self.expected;
         let keys = (smallest.len() + largest.len()) as u64;
         let bytes = (entries / 2).saturating_mul(3).saturating_add(raw_bytes / 1024 * 40);
-        bytes.saturating_add(keys * 2 + 1024).min(IO_BYTES_MAX as u64 - ALIGN as u64)
+        let sketch = entries.saturating_mul(3).min(4096);
+        bytes.saturating_add(keys * 2 + 1024 + sketch).min(IO_BYTES_MAX as u64 - ALIGN as u64)
     }
 
     fn footer(&self, bytes: Option<&[u8]>, footer_at: u64) -> Result<Footer> {
@@ -324,7 +332,7 @@ impl<E: Env> Tail<'_, E> {
     }
 
     /// Everything that a later read relies on, and that this is the table that the manifest means.
-    async fn check(&self, meta: &ArchivedMeta, meta_offset: u64) -> Result<()> {
+    async fn check(&self, meta: &Parts<'_>, meta_offset: u64) -> Result<()> {
         let damage = |what: &str| self.damage(meta_offset, what);
         meta.filter.check().map_err(damage)?;
         let blocks = meta.index.len();
@@ -334,17 +342,19 @@ impl<E: Env> Tail<'_, E> {
             meta.index.check(from, to, meta_offset).map_err(damage)?;
             pace.pause().await;
         }
+        meta.sketch.map_or(Ok(()), sketch::check).map_err(damage)?;
+        let found = meta.properties();
         let last = blocks.checked_sub(1).ok_or_else(|| damage("a table without blocks"))?;
-        if meta.index.separator(last) != Some(&meta.properties.largest) {
+        if meta.index.separator(last) != Some(&found.largest) {
             return Err(damage("the index does not end with the largest key"));
         }
         let expected = self.expected;
-        let found = &meta.properties;
         let agrees = found.entries == expected.entries
             && found.tombstones == expected.tombstones
+            && found.expiring == expected.expiring
             && found.raw_bytes == expected.raw_bytes
-            && found.smallest.as_slice() == expected.smallest
-            && found.largest.as_slice() == expected.largest
+            && found.smallest == expected.smallest
+            && found.largest == expected.largest
             && found.seq_min == expected.seq_min
             && found.seq_max == expected.seq_max;
         if !agrees {

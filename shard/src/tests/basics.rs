@@ -15,7 +15,7 @@ use crate::scan::Range;
 use crate::shard::Shard;
 
 async fn put(shard: &Shard<SimEnv>, key: &[u8], value: &[u8]) {
-    shard.put_all(&[Op::Put { key, value }]).await.unwrap();
+    shard.put_all(&[Op::Put { key, value, expires_at_ms: 0 }]).await.unwrap();
 }
 
 async fn keys(shard: &Shard<SimEnv>, range: Range, direction: Direction) -> Vec<Vec<u8>> {
@@ -37,7 +37,10 @@ fn what_was_written_is_read_and_survives_a_reopen() {
             put(&shard, b"b", b"").await;
             put(&shard, b"a", b"2").await;
             shard
-                .put_all(&[Op::Delete { key: b"b" }, Op::Put { key: b"c", value: b"3" }])
+                .put_all(&[
+                    Op::Delete { key: b"b" },
+                    Op::Put { key: b"c", value: b"3", expires_at_ms: 0 },
+                ])
                 .await
                 .unwrap();
             assert_eq!(shard.get(b"a").await.unwrap().as_deref(), Some(&b"2"[..]));
@@ -186,7 +189,7 @@ fn large_values_and_keys_up_to_their_limits() {
         put(&shard, b"large", &large).await;
         put(&shard, &long, b"long").await;
         let over = vec![7; options.value_bytes_max + 1];
-        let refused = shard.put_all(&[Op::Put { key: b"x", value: &over }]).await;
+        let refused = shard.put_all(&[Op::Put { key: b"x", value: &over, expires_at_ms: 0 }]).await;
         assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
         let over = vec![b'k'; crate::limits::KEY_BYTES_MAX + 1];
         assert!(shard.put_all(&[Op::Delete { key: &over }]).await.is_err());
@@ -209,7 +212,7 @@ fn a_read_of_an_unsynced_write_is_gated_under_always_only() {
         let sim = Sim::new(6);
         sim.run(async move |env| {
             let shard = open(&env, tiny(policy)).await;
-            let seq = shard.write(&[Op::Put { key: b"a", value: b"1" }]).unwrap();
+            let seq = shard.write(&[Op::Put { key: b"a", value: b"1", expires_at_ms: 0 }]).unwrap();
             assert!(shard.released_seq() < seq);
             let Read::Done(gate) = shard.read(b"a", |found| found.gate) else {
                 panic!("in memory")
@@ -427,7 +430,7 @@ fn verify_tables_reads_what_a_flush_has_written() {
             let shard = open(&env, options).await;
             let fault = Fault::eio().kind(Kind::Read).path(".sst").at(2);
             let handle = env.faults().add(fault);
-            shard.put_all(&[Op::Put { key: b"k", value: b"v" }]).await.unwrap();
+            shard.put_all(&[Op::Put { key: b"k", value: b"v", expires_at_ms: 0 }]).await.unwrap();
             shard.flush().await.unwrap();
             assert_eq!((shard.stats().counters.background_errors, handle.hits()), (errors, errors));
             assert_eq!(shard.get(b"k").await.unwrap().as_deref(), Some(&b"v"[..]));
@@ -445,7 +448,7 @@ fn a_scan_of_keys_leaves_large_values_out() {
         let large = vec![b'l'; 200 << 10];
         for number in 0..12 {
             let value = if number % 3 == 0 { &b"small"[..] } else { &large };
-            shard.put_all(&[Op::Put { key: &key(number), value }]).await.unwrap();
+            shard.put_all(&[Op::Put { key: &key(number), value, expires_at_ms: 0 }]).await.unwrap();
             if number % 2 == 0 {
                 shard.flush().await.unwrap();
             }

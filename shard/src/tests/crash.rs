@@ -3,7 +3,7 @@
 //!
 //! Strategy: few keys, so that overwrites, deletes and versions of one key in many runs are the rule; memtable, segments
 //! and manifest so small that flush, compaction, change of segment, roll-over and deletion happen all the time; bursts
-//! that share a frame, values larger than a memtable, erase, idle seconds, restarts.
+//! that share a frame, values larger than a memtable, values that end and some that have ended, erase, idle seconds, restarts.
 //! Kinds: a power cut that leaves only what was synced, all that completed, or by chance each write kept, dropped or torn
 //! at 512 bytes and each name kept or not; and the death of the process alone, with a power cut later.
 //! Watched: the oracle of `story`, at each start.
@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::effort::{Dice, Effort, Place, say};
-use super::story::{Bytes, Change, Story, Teller, contents, verify};
+use super::story::{Bytes, Change, Deal, Story, Teller, contents, verify};
 use super::{key, open, tiny};
 use crate::batch::Op;
 use crate::env::Env;
@@ -66,8 +66,14 @@ fn changes(dice: &Dice, stamp: u64) -> Vec<Change> {
     let several = if dice.chance(1, 3) { 2 + dice.index(4) } else { 1 };
     let change = |at: usize| {
         let key = Bytes::from(key(u32::try_from(dice.below(KEYS.into())).expect("below KEYS")));
-        let put = !dice.chance(3, 10);
-        (key, put.then(|| value(dice, stamp * 10 + at as u64)))
+        let value = || value(dice, stamp * 10 + at as u64);
+        let deal = match dice.below(20) {
+            0..9 => Deal::Put(value(), false),
+            9..14 => Deal::Put(value(), true),
+            14..17 => Deal::PutExpired(value()),
+            _ => Deal::Delete,
+        };
+        (key, deal)
     };
     (0..several).map(change).collect()
 }
@@ -268,7 +274,7 @@ fn what_a_killed_process_left_is_durable_before_anything_is_built_on_it() {
             let shard = open(&env, tiny(policy)).await;
             for number in 0..3 {
                 let (key, value) = (key(number), b"value");
-                shard.put_all(&[Op::Put { key: &key, value }]).await.unwrap();
+                shard.put_all(&[Op::Put { key: &key, value, expires_at_ms: 0 }]).await.unwrap();
             }
         });
         let next = sim.crash(Crash::Process, 1);

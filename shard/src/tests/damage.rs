@@ -75,7 +75,7 @@ async fn write(
             model.remove(&key);
         } else {
             let value = value(dice, number);
-            shard.put_all(&[Op::Put { key: &key, value: &value }]).await.unwrap();
+            shard.put_all(&[Op::Put { key: &key, value: &value, expires_at_ms: 0 }]).await.unwrap();
             model.insert(key, value);
         }
     }
@@ -384,7 +384,7 @@ fn an_idle_start_vouches_for_what_it_found() {
     let sim = Sim::new(33);
     sim.run(async |env| {
         let shard = open(&env, options()).await;
-        shard.put_all(&[Op::Put { key: b"key", value: b"value" }]).await.unwrap();
+        shard.put_all(&[Op::Put { key: b"key", value: b"value", expires_at_ms: 0 }]).await.unwrap();
     });
     let sim = sim.crash(Crash::SyncedOnly, 0);
     sim.run(async |env| {

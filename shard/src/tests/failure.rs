@@ -82,7 +82,7 @@ async fn write(env: &SimEnv, shard: &Shard<SimEnv>, known: &Known, faults: &Faul
         let n = known.acknowledged.get() + 1;
         let (key, value) = nth(n);
         let op = match &value {
-            Some(value) => Op::Put { key: &key, value },
+            Some(value) => Op::Put { key: &key, value, expires_at_ms: 0 },
             None => Op::Delete { key: &key },
         };
         let ops = [op];
@@ -106,7 +106,7 @@ async fn write(env: &SimEnv, shard: &Shard<SimEnv>, known: &Known, faults: &Faul
     }
     if known.acknowledged.get() < upto && shard.failure().is_some() {
         // Refused for good: a later write is refused as well, at once.
-        let again = shard.write(&[Op::Put { key: b"again", value: b"" }]);
+        let again = shard.write(&[Op::Put { key: b"again", value: b"", expires_at_ms: 0 }]);
         assert!(again.is_err());
     }
     // A read may fail, but never answers wrongly.
@@ -313,7 +313,7 @@ fn a_failed_log_shows_what_is_durable_and_no_more() {
         let faults = sim.faults();
         sim.run(async |env| {
             let shard = open(&env, options(policy)).await;
-            let put = |value: &'static [u8]| [Op::Put { key: b"key", value }];
+            let put = |value: &'static [u8]| [Op::Put { key: b"key", value, expires_at_ms: 0 }];
             shard.put_all(&put(b"old")).await.unwrap();
             shard.set_policy(SyncPolicy::Always).await.unwrap();
             shard.set_policy(policy).await.unwrap();

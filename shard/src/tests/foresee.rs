@@ -28,7 +28,7 @@ async fn change(shard: &Shard<SimEnv>, env: &SimEnv, model: &mut BTreeMap<Vec<u8
         model.remove(&key);
     } else {
         let value = env.random_u64().to_string().repeat(3).into_bytes();
-        shard.put_all(&[Op::Put { key: &key, value: &value }]).await.unwrap();
+        shard.put_all(&[Op::Put { key: &key, value: &value, expires_at_ms: 0 }]).await.unwrap();
         model.insert(key, value);
     }
 }
@@ -78,7 +78,7 @@ fn a_foreseen_read_goes_on_from_where_the_search_has_come_to() {
         let shard = open(&env, Options::default()).await;
         let keys: Vec<_> = (0..).map(key).take(2 * FORESEEN_MAX).collect();
         for key in &keys {
-            shard.put_all(&[Op::Put { key, value: b"value" }]).await.unwrap();
+            shard.put_all(&[Op::Put { key, value: b"value", expires_at_ms: 0 }]).await.unwrap();
         }
         shard.flush().await.unwrap();
         for key in &keys {

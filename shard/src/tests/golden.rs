@@ -1,4 +1,5 @@
-//! Makes the data directory that every later release must open: `tests/golden/v1`, and beside it what it holds, `v1.txt`.
+//! Makes the data directory that every later release must open: `tests/golden/v2`, and beside it what it holds, `v2.txt`; `v1` was
+//! made by the first release, in the same way.
 //!
 //! It is made once for each format and never again: a directory that is made anew shows nothing about old ones.
 //! `GOLDEN_DIR=/path cargo test -p shard make_golden -- --ignored` writes one of the present format.
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::tiny;
 use crate::batch::Op;
 use crate::coding::crc32;
+use crate::env::Env;
 use crate::env::sim::{Sim, SimEnv};
 use crate::key::Identity;
 use crate::options::{Options, SyncPolicy};
@@ -38,6 +40,12 @@ async fn open(env: &SimEnv, shard: u32) -> Shard<SimEnv> {
 /// Hash tags that lie in the slots of shard 0 and of shard 1.
 const TAGS: [&str; 2] = ["{b}", "{a}"];
 
+/// The year 2200: values that end then are there.
+const FAR_MS: u64 = 7_258_118_400_000;
+
+/// Values that end so soon after the simulated time are gone whenever someone opens the directory.
+const SOON_MS: u64 = 3_600_000;
+
 async fn write(
     shard: &Shard<SimEnv>,
     tag: &str,
@@ -54,9 +62,17 @@ async fn write(
                 .map(|at| char::from(b'!' + ((at * at * (n % 13) + at * n / 7) % 90) as u8))
                 .collect();
             let value = format!("{n}:{filler}");
-            let op = Op::Put { key: key.as_bytes(), value: value.as_bytes() };
+            let expires_at_ms = match n % 7 {
+                3 => FAR_MS,
+                5 => shard.env().wall_ms() + SOON_MS,
+                _ => 0,
+            };
+            let op = Op::Put { key: key.as_bytes(), value: value.as_bytes(), expires_at_ms };
             shard.put_all(&[op]).await.unwrap();
-            model.insert(key, value);
+            model.insert(key.clone(), value);
+            if n % 7 == 5 {
+                model.remove(&key);
+            }
         }
     }
 }

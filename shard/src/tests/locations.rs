@@ -39,7 +39,10 @@ fn a_newer_version_is_seen_wherever_the_older_one_was_found() {
                 match below(20) {
                     0..8 => {
                         let value = format!("{step:0>90}").into_bytes();
-                        shard.put_all(&[Op::Put { key: &key, value: &value }]).await.unwrap();
+                        shard
+                            .put_all(&[Op::Put { key: &key, value: &value, expires_at_ms: 0 }])
+                            .await
+                            .unwrap();
                         model.insert(number, value);
                     }
                     8..11 => {
@@ -85,7 +88,10 @@ fn a_flush_under_way_hides_nothing() {
                 let value = |number: u32| format!("{round}-{number}").into_bytes();
                 for number in 0..KEYS {
                     let (key, value) = (key(number), value(number));
-                    shard.put_all(&[Op::Put { key: &key, value: &value }]).await.unwrap();
+                    shard
+                        .put_all(&[Op::Put { key: &key, value: &value, expires_at_ms: 0 }])
+                        .await
+                        .unwrap();
                 }
                 let flushed = std::rc::Rc::new(std::cell::Cell::new(false));
                 let (task, told) = (shard.clone(), std::rc::Rc::clone(&flushed));
@@ -113,7 +119,10 @@ fn what_was_erased_is_not_found_where_it_was() {
     sim.run(async |env| {
         let shard = open(&env, options(1)).await;
         for number in 0..KEYS {
-            shard.put_all(&[Op::Put { key: &key(number), value: b"value" }]).await.unwrap();
+            shard
+                .put_all(&[Op::Put { key: &key(number), value: b"value", expires_at_ms: 0 }])
+                .await
+                .unwrap();
         }
         shard.flush().await.unwrap();
         for number in (0..KEYS).chain(0..KEYS) {
@@ -136,15 +145,18 @@ fn a_second_read_asks_no_filter() {
     sim.run(async |env| {
         let shard = open(&env, Options::default()).await;
         for number in 0..KEYS {
-            shard.put_all(&[Op::Put { key: &key(number), value: b"value" }]).await.unwrap();
+            shard
+                .put_all(&[Op::Put { key: &key(number), value: b"value", expires_at_ms: 0 }])
+                .await
+                .unwrap();
         }
         shard.flush().await.unwrap();
         // A newer table that holds none of them: its filter says so.
         let outside = [key(0), b"0".to_vec()].concat();
         shard
             .put_all(&[
-                Op::Put { key: &outside, value: b"" },
-                Op::Put { key: &key(KEYS), value: b"" },
+                Op::Put { key: &outside, value: b"", expires_at_ms: 0 },
+                Op::Put { key: &key(KEYS), value: b"", expires_at_ms: 0 },
             ])
             .await
             .unwrap();

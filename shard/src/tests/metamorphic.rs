@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::effort::Effort;
-use super::model::{Action, action, value};
+use super::model::{Action, action, expires_at_ms, set_hour, value};
 use super::{IDENTITY, key, tiny};
 use crate::batch::Op;
 use crate::cursor::Direction;
@@ -110,9 +110,10 @@ enum Answer {
 
 fn run(way: &Way, seed: u64, actions: &[Action]) -> Vec<Answer> {
     let mut sim = Sim::new(seed);
-    let (mut step, mut answers, mut writes) = (0, Vec::new(), 0);
+    let (mut step, mut answers, mut writes, mut hour) = (0, Vec::new(), 0, 0);
     loop {
         let crashed = sim.run(async |env| {
+            set_hour(&env, hour);
             let mut shards = Shards::open(&env, way).await;
             while let Some(action) = actions.get(step) {
                 step += 1;
@@ -138,7 +139,12 @@ fn run(way: &Way, seed: u64, actions: &[Action]) -> Vec<Answer> {
                             answers.push(Answer::Entries(shards.entries(direction).await));
                         }
                     }
-                    Action::Put(..) | Action::Delete(_) | Action::Batch(_) => {
+                    Action::Hours(hours) => {
+                        hour += hours;
+                        set_hour(&env, hour);
+                    }
+                    Action::Put(..) | Action::PutFor(..) | Action::Delete(_) | Action::Batch(_) => {
+                        let ends = expires_at_ms(action.hours().map(|hours| hour + hours));
                         let changes = action.changes();
                         let named: Vec<_> = changes
                             .iter()
@@ -147,7 +153,7 @@ fn run(way: &Way, seed: u64, actions: &[Action]) -> Vec<Answer> {
                         let ops: Vec<Op<'_>> = named
                             .iter()
                             .map(|(key, value)| match value {
-                                Some(value) => Op::Put { key, value },
+                                Some(value) => Op::Put { key, value, expires_at_ms: ends },
                                 None => Op::Delete { key },
                             })
                             .collect();

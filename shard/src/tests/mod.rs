@@ -6,6 +6,8 @@
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
 //! - `policies`: crashes while the sync policy changes.
+//! - `estimate`: how many keys there are, about.
+//! - `expiry`: values that end at a time, through every way in.
 //! - `failure`: the Nth operation fails.
 //! - `damage`: every byte of every file, every truncation, files and blocks exchanged.
 //! - `effort`: how much of all this is done, and how to do more.
@@ -20,6 +22,8 @@ mod basics;
 mod crash;
 mod damage;
 pub(crate) mod effort;
+mod estimate;
+mod expiry;
 mod failure;
 mod foresee;
 mod golden;

@@ -54,7 +54,7 @@ async fn write_all(shard: &Shard<SimEnv>, oracle: &Oracle, from: u32, count: u32
         let ops: Vec<Op<'_>> = ops
             .iter()
             .map(|(key, value)| match value {
-                Some(value) => Op::Put { key, value },
+                Some(value) => Op::Put { key, value, expires_at_ms: 0 },
                 None => Op::Delete { key },
             })
             .collect();
@@ -106,7 +106,13 @@ async fn recovered(env: &SimEnv, options: Options, oracle: &Oracle, least: u32) 
         panic!("acknowledged {least}, begun {begun}, found the state after {near:?}");
     };
     // It goes on, and closes in order.
-    shard.put_all(&[Op::Put { key: b"zz", value: b"1" }, Op::Delete { key: b"zz" }]).await.unwrap();
+    shard
+        .put_all(&[
+            Op::Put { key: b"zz", value: b"1", expires_at_ms: 0 },
+            Op::Delete { key: b"zz" },
+        ])
+        .await
+        .unwrap();
     shard.close().await.unwrap();
     prefix
 }

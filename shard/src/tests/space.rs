@@ -20,7 +20,7 @@ const VALUE: [u8; 120] = [b'v'; 120];
 const LARGE: [u8; 9000] = [b'w'; 9000];
 
 async fn put(shard: &Shard<SimEnv>, number: u32) -> Result<()> {
-    shard.put_all(&[Op::Put { key: &key(number), value: &VALUE }]).await.map(drop)
+    shard.put_all(&[Op::Put { key: &key(number), value: &VALUE, expires_at_ms: 0 }]).await.map(drop)
 }
 
 /// What the disk has no more of.
@@ -56,7 +56,7 @@ fn refused_and_back(lack: Lack, is_told: bool) {
             env.spawn(Queue::Commit, async move {
                 for number in 0..60 {
                     let key = key(1000 + writer * 2000 + number);
-                    let ops = [Op::Put { key: &key, value: &LARGE }];
+                    let ops = [Op::Put { key: &key, value: &LARGE, expires_at_ms: 0 }];
                     if let Err(error) = shard.put_all(&ops).await {
                         assert!(matches!(error, Error::DiskFull { .. }), "{error}");
                         break;
@@ -185,7 +185,9 @@ fn a_late_sync_holds_the_writes_of_everysec() {
         env.sleep(Duration::from_secs(1)).await;
         let slow = Fault::slow(Duration::from_secs(20)).kind(Kind::Sync).path(".wal").forever();
         let slow = faults.add(slow);
-        let write = |number| shard.write(&[Op::Put { key: &key(number), value: b"value" }]);
+        let write = |number| {
+            shard.write(&[Op::Put { key: &key(number), value: b"value", expires_at_ms: 0 }])
+        };
         write(1).unwrap();
         env.sleep(Duration::from_millis(1_500)).await;
         // The sync runs, and is not late yet.
@@ -194,7 +196,10 @@ fn a_late_sync_holds_the_writes_of_everysec() {
         assert!(matches!(write(3), Err(Refusal::Wait(_))));
         assert_eq!(slow.hits(), 1);
         slow.off();
-        shard.put_all(&[Op::Put { key: &key(3), value: b"value" }]).await.unwrap();
+        shard
+            .put_all(&[Op::Put { key: &key(3), value: b"value", expires_at_ms: 0 }])
+            .await
+            .unwrap();
         assert!(env.clock() > Duration::from_secs(20));
         shard.close().await.unwrap();
     });

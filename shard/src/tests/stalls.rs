@@ -14,7 +14,7 @@ use crate::stats::CounterValues;
 
 fn write(shard: &Shard<SimEnv>, bytes: usize) -> Result<(), Wait> {
     let value = vec![b'v'; bytes];
-    match shard.write(&[Op::Put { key: &key(1), value: &value }]) {
+    match shard.write(&[Op::Put { key: &key(1), value: &value, expires_at_ms: 0 }]) {
         Ok(_) => Ok(()),
         Err(Refusal::Wait(wait)) => Err(wait),
         Err(Refusal::Error(error)) => panic!("{error}"),
@@ -139,7 +139,10 @@ fn waiting_for_l0() {
     Sim::new(43).run(async |env| {
         let shard = open(&env, with_l0(2, 2, 2)).await;
         for _ in 0..2 {
-            shard.put_all(&[Op::Put { key: &key(1), value: b"value" }]).await.unwrap();
+            shard
+                .put_all(&[Op::Put { key: &key(1), value: b"value", expires_at_ms: 0 }])
+                .await
+                .unwrap();
             shard.flush().await.unwrap();
         }
         waits(&env, &shard, 10, Wait::L0).await;
@@ -157,7 +160,10 @@ fn being_slowed() {
             ..with_l0(100, 1, 100)
         };
         let shard = open(&env, options).await;
-        shard.put_all(&[Op::Put { key: &key(1), value: b"value" }]).await.unwrap();
+        shard
+            .put_all(&[Op::Put { key: &key(1), value: b"value", expires_at_ms: 0 }])
+            .await
+            .unwrap();
         shard.flush().await.unwrap();
         // More than a burst: let in whole, and paid for by the next one.
         write(&shard, 1 << 20).unwrap();

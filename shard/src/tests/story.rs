@@ -30,8 +30,23 @@ pub(crate) type Model = BTreeMap<Bytes, Bytes>;
 /// R6: a second, and one sync; syncs of the simulated disk take milliseconds.
 const WINDOW: Duration = Duration::from_millis(1_100);
 
-/// A key and its new value, or none for a delete.
-pub(crate) type Change = (Bytes, Option<Bytes>);
+/// A key and what becomes of it.
+pub(crate) type Change = (Bytes, Deal);
+
+/// What a write does to a key.
+#[derive(Debug, Clone)]
+pub(crate) enum Deal {
+    /// A value; with one that ends after all that this machine will live through.
+    Put(Bytes, bool),
+    /// A value that has ended already: nothing is there, and whatever was is not.
+    PutExpired(Bytes),
+    /// Nothing.
+    Delete,
+}
+
+/// After any simulated time, and before it, in milliseconds since 1970.
+const LATER_MS: u64 = 7_000_000_000_000;
+const LONG_AGO_MS: u64 = 1_000_000_000_000;
 
 #[derive(Debug, Clone)]
 enum Deed {
@@ -59,10 +74,10 @@ impl Step {
 }
 
 pub(crate) fn apply(model: &mut Model, changes: &[Change]) {
-    for (key, value) in changes {
-        match value {
-            Some(value) => model.insert(Rc::clone(key), Rc::clone(value)),
-            None => model.remove(key),
+    for (key, deal) in changes {
+        match deal {
+            Deal::Put(value, _) => model.insert(Rc::clone(key), Rc::clone(value)),
+            Deal::PutExpired(_) | Deal::Delete => model.remove(key),
         };
     }
 }
@@ -238,9 +253,11 @@ impl Teller {
 pub(crate) fn ops(changes: &[Change]) -> Vec<Op<'_>> {
     changes
         .iter()
-        .map(|(key, value)| match value {
-            Some(value) => Op::Put { key, value },
-            None => Op::Delete { key },
+        .map(|(key, deal)| match deal {
+            Deal::Put(value, false) => Op::Put { key, value, expires_at_ms: 0 },
+            Deal::Put(value, true) => Op::Put { key, value, expires_at_ms: LATER_MS },
+            Deal::PutExpired(value) => Op::Put { key, value, expires_at_ms: LONG_AGO_MS },
+            Deal::Delete => Op::Delete { key },
         })
         .collect()
 }
@@ -310,7 +327,10 @@ pub(crate) async fn verify(
     }
     // It goes on.
     let (key, value) = (&b"zz"[..], &b"1"[..]);
-    let seq = shard.put_all(&[Op::Put { key, value }, Op::Delete { key }]).await.unwrap();
+    let seq = shard
+        .put_all(&[Op::Put { key, value, expires_at_ms: 0 }, Op::Delete { key }])
+        .await
+        .unwrap();
     assert_eq!(seq.0, last_seq + 2);
     shard.close().await.unwrap();
     check_closed(env).await;

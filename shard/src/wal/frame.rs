@@ -271,12 +271,15 @@ impl FrameBuilder {
     pub(crate) fn push(&mut self, op: &Op<'_>) {
         assert!(self.fits(op));
         let (key, value) = (op.key(), op.value());
-        self.buf.reserve(OP_HEAD_BYTES_MAX + key.len() + value.len());
+        self.buf.reserve(OP_HEAD_BYTES_MAX + key.len() + op.stored_bytes());
         self.buf.push(op.kind() as u8);
         put_len(&mut self.buf, key.len());
         self.buf.extend_from_slice(key);
         if let Op::Put { .. } = op {
-            put_len(&mut self.buf, value.len());
+            put_len(&mut self.buf, op.stored_bytes());
+            if let Some(expiry) = op.expiry() {
+                self.buf.extend_from_slice(&expiry);
+            }
             self.buf.extend_from_slice(value);
         }
         self.ops += 1;
@@ -284,7 +287,7 @@ impl FrameBuilder {
 
     /// Whether the frame stays within [`FRAME_BYTES_MAX`] with this operation.
     pub(crate) fn fits(&self, op: &Op<'_>) -> bool {
-        self.buf.len() + OP_HEAD_BYTES_MAX + op.key().len() + op.value().len() <= FRAME_BYTES_MAX
+        self.buf.len() + OP_HEAD_BYTES_MAX + op.key().len() + op.stored_bytes() <= FRAME_BYTES_MAX
             && self.ops < u32::MAX
     }
 

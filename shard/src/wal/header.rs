@@ -13,7 +13,10 @@ use crate::limits::ALIGN;
 use super::REMEDY;
 
 /// The layout of this file and of its frames. A change of bytes is a new number.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
+
+/// The one before it, which is read, too: no operation has a time, and the edits of a manifest are `manifest::v1`'s.
+pub(crate) const FORMAT_1: u32 = 1;
 
 /// What kind of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,8 @@ impl Magic {
 /// The fields that differ between two files of one kind and shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
+    /// The layout of what follows.
+    pub format: u32,
     /// File number.
     pub number: u64,
     /// Random; part of the seed of every frame's CRC.
@@ -60,7 +65,7 @@ impl Header {
     pub(crate) fn encode(&self, magic: Magic, identity: Identity) -> IoBuf {
         let mut rest = IoBuf::with_capacity(ALIGN);
         rest.extend_from_slice(&[0; 4]);
-        rest.extend_from_slice(&FORMAT.to_le_bytes());
+        rest.extend_from_slice(&self.format.to_le_bytes());
         rest.extend_from_slice(&magic.word().to_le_bytes());
         rest.extend_from_slice(&identity.directory.to_le_bytes());
         rest.extend_from_slice(&identity.shard.to_le_bytes());
@@ -108,7 +113,7 @@ impl Header {
         if reader.u64().ok_or_else(short)? != magic.word() {
             return Err(foreign(format!("this is not {}", magic.name())));
         }
-        if format != FORMAT {
+        if !(FORMAT_1..=FORMAT).contains(&format) {
             return Err(Error::Newer { path: path.to_owned(), format, reads: FORMAT });
         }
         let directory = u128::from_le_bytes(reader.array().ok_or_else(short)?);
@@ -121,6 +126,6 @@ impl Header {
         }
         let _reserved = reader.u32().ok_or_else(short)?;
         let mut word = || reader.u64().ok_or_else(short);
-        Ok(Self { number: word()?, epoch: word()?, extent: word()? })
+        Ok(Self { format, number: word()?, epoch: word()?, extent: word()? })
     }
 }

@@ -82,7 +82,7 @@ pub(crate) const FIRST_FRAME: u64 = ALIGN as u64;
 pub(crate) const SEGMENT_OVERHEAD_BYTES: u64 = FIRST_FRAME + ALIGN as u64;
 
 const _: () = assert!(
-    frame::frame_bytes(VALUE_BYTES_CAP + KEY_BYTES_MAX + frame::OP_HEAD_BYTES_MAX)
+    frame::frame_bytes(crate::expiry::STORED_BYTES_MAX + KEY_BYTES_MAX + frame::OP_HEAD_BYTES_MAX)
         <= FRAME_BYTES_MAX
 );
 const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(ALIGN));

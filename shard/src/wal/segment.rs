@@ -16,7 +16,7 @@ use crate::limits::{ALIGN, IO_BYTES_MAX};
 use crate::manifest::edit::WalMeta;
 use crate::options::SyncPolicy;
 
-use super::header::{Header, Magic};
+use super::header::{FORMAT, Header, Magic};
 use super::{FIRST_FRAME, SEGMENT_BYTES_MIN, path};
 
 /// An open segment that takes frames.
@@ -75,7 +75,7 @@ impl<E: Env> Segment<E> {
             .await
             .map_err(|error| Error::io("create", &path, &error))?;
         let epoch = env.random_u64();
-        let header = Header { number, epoch, extent: bytes };
+        let header = Header { format: FORMAT, number, epoch, extent: bytes };
         let header = header.encode(Magic::Segment, identity);
         let made = match prewrite(env, file, header, bytes, policy).await {
             Ok(()) => reopen(env, dir, &path, policy).await,

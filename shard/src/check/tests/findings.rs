@@ -43,7 +43,7 @@ fn what_a_crash_leaves_is_no_damage() {
             let shard = crate::tests::open(&env, super::options()).await;
             for n in 0..400_u32 {
                 let (key, value) = (crate::tests::key(n % 31), vec![b'x'; n as usize % 300]);
-                let op = crate::batch::Op::Put { key: &key, value: &value };
+                let op = crate::batch::Op::Put { key: &key, value: &value, expires_at_ms: 0 };
                 shard.put_all(&[op]).await.unwrap();
             }
         });

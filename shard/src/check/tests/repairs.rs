@@ -139,7 +139,10 @@ fn the_log_is_cut_at_the_damage() {
     assert!(world.sim.files().iter().any(|(path, _)| *path == kept_as), "the segment is kept");
     let next = world.sim.run(async |env| {
         let shard = open(&env, options()).await;
-        let next = shard.put_all(&[Op::Put { key: b"next", value: b"1" }]).await.unwrap();
+        let next = shard
+            .put_all(&[Op::Put { key: b"next", value: b"1", expires_at_ms: 0 }])
+            .await
+            .unwrap();
         shard.close().await.unwrap();
         next
     });
@@ -203,7 +206,10 @@ fn without_a_manifest_replaced_tables_are_left_out() {
     let (shard, old) = sim.run(async |env| {
         let shard = open(&env, options()).await;
         for number in 0..20 {
-            shard.put_all(&[Op::Put { key: &key(number), value: b"deleted" }]).await.unwrap();
+            shard
+                .put_all(&[Op::Put { key: &key(number), value: b"deleted", expires_at_ms: 0 }])
+                .await
+                .unwrap();
         }
         shard.flush().await.unwrap();
         (shard, env.list(Path::new(DIR)).await.unwrap())

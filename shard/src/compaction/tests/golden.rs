@@ -4,11 +4,13 @@
 //! output. Input of a block:
 //!
 //! ```text
-//! L0: 12[a-f] 11[c-z,32]          tables: number[smallest-largest, MiB (16), tPER-CENT tombstones (0), sLARGEST SEQ (10 x number)]
+//! L0: 12[a-f] 11[c-z,32]          tables: number[smallest-largest, MiB (16), tPER-CENT tombstones (0),
+//!                                 ePER-CENT@FIRST>LAST expiring, sLARGEST SEQ (10 x number)]
 //! running L1>2 [a-f] 7 8          a compaction under way: levels, hull, inputs
 //! after L1 k                      the pointer of a level
-//! targets | leveled | tiered      the command, with `idle` and thresholds (`l0=4 slow=12 base=64 width=4`)
-//! retain L1>2 7 8: a9 b7x b3      entries in order (x: tombstone) through the merge of these inputs
+//! targets | leveled | tiered | expired   the command, with `idle`, the time and thresholds (`at=0 l0=4 slow=12 base=64 width=4`)
+//! retain L1>2 7 8: a9 b7x b3@5    entries in order (x: tombstone, @: expires then) through the merge of these inputs;
+//! retain L1>2 at 6 7 8: ...       the same at the time 6
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "golden scripts are files of the repository")]
@@ -19,7 +21,8 @@ use std::path::Path;
 
 use super::super::plan::{Busy, Plan, Reason};
 use super::super::retain::Retain;
-use super::super::{Pointers, Situation, leveled, tiered};
+use super::super::{Pointers, Situation, expired, leveled, tiered};
+use crate::expiry::Expiring;
 use crate::key::{Entry, Kind, SeqNo};
 use crate::manifest::edit::{TableMeta, VersionEdit};
 use crate::manifest::version::Version;
@@ -51,6 +54,7 @@ fn table(text: &str) -> TableMeta {
         crc: 0,
         entries: 100,
         tombstones: 0,
+        expiring: Expiring::default(),
         raw_bytes: 0,
         smallest: smallest.into(),
         largest: largest.into(),
@@ -60,6 +64,15 @@ fn table(text: &str) -> TableMeta {
     for part in parts {
         match part.split_at(1) {
             ("t", percent) => meta.tombstones = percent.parse().expect(text),
+            ("e", rest) => {
+                let (percent, times) = rest.split_once('@').expect(text);
+                let (first, last) = times.split_once('>').expect(text);
+                meta.expiring = Expiring {
+                    entries: percent.parse().expect(text),
+                    first_ms: first.parse().expect(text),
+                    last_ms: last.parse().expect(text),
+                };
+            }
             ("s", seq) => meta.seq_max = seq.parse().expect(text),
             _ => meta.bytes = part.parse::<u64>().expect(text) * MIB,
         }
@@ -83,6 +96,7 @@ fn plan(version: &Version<()>, levels: &str, numbers: &str) -> Plan {
             .map(|(level, table)| (u8::try_from(*level).unwrap(), table.meta.number))
             .collect(),
         trivial: false,
+        drop: false,
         reason: Reason::LevelFull,
         smallest: inputs.iter().map(|(_, table)| table.meta.smallest.clone()).min().unwrap(),
         largest: inputs.iter().map(|(_, table)| table.meta.largest.clone()).max().unwrap(),
@@ -109,7 +123,7 @@ impl Scene {
                 self.pointers.after[level] = key.into();
                 String::new()
             }
-            "targets" | "leveled" | "tiered" => self.pick(word, rest),
+            "targets" | "leveled" | "tiered" | "expired" => self.pick(word, rest),
             "retain" => self.retain(rest),
             _ => {
                 let level = word.strip_prefix('L').and_then(|word| word.strip_suffix(':'));
@@ -126,7 +140,7 @@ impl Scene {
 
     fn pick(&self, command: &str, arguments: &str) -> String {
         let mut thresholds = CompactionThresholds::default();
-        let mut idle = false;
+        let (mut idle, mut now_ms) = (false, 0);
         for argument in arguments.split_whitespace() {
             match argument.split_once('=') {
                 None => idle = argument == "idle",
@@ -135,6 +149,7 @@ impl Scene {
                 Some(("base", mib)) => {
                     thresholds.level_base_bytes = mib.parse::<u64>().unwrap() * MIB;
                 }
+                Some(("at", now)) => now_ms = now.parse().unwrap(),
                 Some(("width", count)) => thresholds.tier_width = count.parse().unwrap(),
                 Some(_) => panic!("{argument}"),
             }
@@ -145,6 +160,7 @@ impl Scene {
             busy: &self.busy,
             pointers: &self.pointers,
             idle,
+            now_ms,
         };
         let plan = match command {
             "targets" => {
@@ -156,6 +172,7 @@ impl Scene {
                 return mib.collect::<Vec<_>>().join(" ") + "\n";
             }
             "leveled" => leveled::pick(&self.version, &situation),
+            "expired" => expired::pick(&self.version, &situation),
             _ => tiered::pick(&self.version, &situation),
         };
         plan.map_or("nothing\n".to_owned(), |plan| format!("{plan}\n"))
@@ -164,19 +181,34 @@ impl Scene {
     fn retain(&self, arguments: &str) -> String {
         let (inputs, entries) = arguments.split_once(':').unwrap();
         let (levels, numbers) = inputs.split_once(' ').unwrap();
+        let timed = numbers.strip_prefix("at ").and_then(|rest| rest.split_once(' '));
+        let (now_ms, numbers) =
+            timed.map_or((0, numbers), |(now, numbers)| (now.parse().unwrap(), numbers));
         let plan = plan(&self.version, levels.trim_start_matches('L'), numbers);
-        let mut retain = Retain::new(&self.version, &plan);
+        let mut retain = Retain::new(&self.version, &plan, now_ms);
         let mut kept = String::new();
         for text in entries.split_whitespace() {
             let (key, seq) = text.split_at(1);
+            let (seq, expires) = seq.split_once('@').unwrap_or((seq, ""));
             let (kind, seq) =
                 seq.strip_suffix('x').map_or((Kind::Put, seq), |seq| (Kind::Delete, seq));
+            let value = expires.parse::<u64>().map_or(Vec::new(), |at| at.to_le_bytes().to_vec());
+            let kind = if value.is_empty() { kind } else { Kind::Expiring };
             let seq = SeqNo(seq.parse().expect(text));
-            if retain.keep(&Entry { key: key.as_bytes(), seq, kind, value: b"" }) {
-                write!(kept, "{text} ").unwrap();
+            match retain.keep(Entry { key: key.as_bytes(), seq, kind, value: &value }) {
+                Some(kept_entry) if kept_entry.kind == kind => write!(kept, "{text} ").unwrap(),
+                Some(tombstone) => {
+                    assert_eq!((tombstone.kind, tombstone.value), (Kind::Delete, &b""[..]));
+                    write!(kept, "{}{}x ", key, tombstone.seq.0).unwrap();
+                }
+                None => {}
             }
         }
-        format!("{kept}({} shadowed, {} buried)\n", retain.shadowed, retain.buried)
+        let expired = match retain.expired {
+            0 => String::new(),
+            expired => format!(", {expired} expired"),
+        };
+        format!("{kept}({} shadowed, {} buried{expired})\n", retain.shadowed, retain.buried)
     }
 }
 
@@ -211,6 +243,11 @@ fn run(name: &str) {
 #[test]
 fn leveled_picks() {
     run("leveled.txt");
+}
+
+#[test]
+fn expired_picks() {
+    run("expired.txt");
 }
 
 #[test]

@@ -305,6 +305,7 @@ fn a_merge_within_l0_makes_one_table() {
             target: 0,
             inputs: tables.iter().map(|meta| (0, meta.number)).collect(),
             trivial: false,
+            drop: false,
             reason: super::super::plan::Reason::L0Waits,
             smallest: tables.iter().map(|meta| meta.smallest.clone()).min().unwrap(),
             largest: tables.iter().map(|meta| meta.largest.clone()).max().unwrap(),

@@ -11,6 +11,7 @@ use super::super::plan::{Busy, Plan};
 use super::super::retain::Retain;
 use super::super::{Pointers, Situation, pick};
 use super::Random;
+use crate::expiry::Expiring;
 use crate::key::{Entry, Kind, SeqNo};
 use crate::manifest::edit::{TableMeta, VersionEdit};
 use crate::manifest::version::Version;
@@ -33,6 +34,7 @@ fn meta(number: u64, records: &[Record]) -> TableMeta {
         crc: 0,
         entries: records.len() as u64,
         tombstones: records.iter().filter(|record| record.2 == Kind::Delete).count() as u64,
+        expiring: Expiring::default(),
         raw_bytes: 0,
         smallest: records[0].0.clone(),
         largest: records[records.len() - 1].0.clone(),
@@ -121,6 +123,7 @@ impl World {
             busy: &self.busy,
             pointers: &self.pointers,
             idle,
+            now_ms: 0,
         };
         let Some(plan) = pick(self.style, &self.version, &situation) else {
             return false;
@@ -153,9 +156,9 @@ impl World {
         let mut all: Vec<Record> =
             plan.inputs.iter().flat_map(|&(_, n)| self.records(n).as_ref().clone()).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
-        let mut retain = Retain::new(&seen, &plan);
+        let mut retain = Retain::new(&seen, &plan, 0);
         all.retain(|(key, seq, kind)| {
-            retain.keep(&Entry { key, seq: SeqNo(*seq), kind: *kind, value: b"" })
+            retain.keep(Entry { key, seq: SeqNo(*seq), kind: *kind, value: b"" }).is_some()
         });
         let table = if plan.target == 0 { all.len().max(1) } else { 20 };
         let mut edit = VersionEdit { removed: plan.inputs.clone(), ..VersionEdit::default() };

@@ -10,6 +10,7 @@ use super::super::plan::{Plan, Reason};
 use crate::env::sim::Sim;
 use crate::env::{Env, Queue};
 use crate::error::Error;
+use crate::expiry::Expiring;
 use crate::limits::BACKGROUND_SLICE_US;
 use crate::manifest::edit::{TableMeta, VersionEdit};
 use crate::manifest::version::Version;
@@ -65,6 +66,7 @@ fn cut(target: u8, limit_overlap: bool, bytes: u64, below: &[(&str, &str, u64)])
             crc: 0,
             entries: 1,
             tombstones: 0,
+            expiring: Expiring::default(),
             raw_bytes: 0,
             smallest: smallest.into(),
             largest: largest.into(),
@@ -79,6 +81,7 @@ fn cut(target: u8, limit_overlap: bool, bytes: u64, below: &[(&str, &str, u64)])
         target,
         inputs: Vec::new(),
         trivial: false,
+        drop: false,
         reason: Reason::LevelFull,
         smallest: b"a".to_vec(),
         largest: b"z".to_vec(),

@@ -120,7 +120,7 @@ impl World {
     pub(super) fn put(&mut self, memtable: &MemTable, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.seq += 1;
         let op = match &value {
-            Some(value) => Op::Put { key: &key, value },
+            Some(value) => Op::Put { key: &key, value, expires_at_ms: 0 },
             None => Op::Delete { key: &key },
         };
         memtable.insert(SeqNo(self.seq), op);
@@ -129,7 +129,7 @@ impl World {
 
     pub(super) async fn flush(&mut self, memtable: &Rc<MemTable>) -> Result<()> {
         let numbers = async || Ok(self.next_number());
-        let added = flush::build(
+        let flushed = flush::build(
             &self.site(),
             Rc::clone(memtable),
             &self.pace(),
@@ -138,7 +138,7 @@ impl World {
             &|_| {},
         )
         .await?;
-        let added = added.into_iter().map(|meta| (0, meta)).collect();
+        let added = flushed.tables.into_iter().map(|meta| (0, meta)).collect();
         self.env.faults().clear();
         self.install(VersionEdit { added, ..VersionEdit::default() }).await;
         Ok(())
@@ -171,6 +171,7 @@ impl World {
             busy: &Busy::new(),
             pointers: &self.pointers,
             idle,
+            now_ms: 0,
         };
         let plan = pick(style, &self.version, &situation)?;
         self.pointers.advance(&plan);
@@ -219,7 +220,8 @@ impl World {
     pub(super) async fn check(&self) {
         for direction in [Direction::Forward, Direction::Backward] {
             let merge = Merge::new(self.runs(direction), direction);
-            let mut newest = Newest::new(merge, direction, SeqNo(u64::MAX), Tombstones::Hide);
+            let mut newest =
+                Newest::new(merge, direction, SeqNo(u64::MAX), Tombstones::Hide { now_ms: 0 });
             newest.seek(None).await.unwrap();
             let mut found = Vec::new();
             while let Some(entry) = newest.entry() {

@@ -6,7 +6,7 @@ use super::{ID, table};
 use crate::key::SeqNo;
 use crate::wal::frame::{FrameHead, FrameKind};
 use crate::wal::golden;
-use crate::wal::header::{Header, Magic};
+use crate::wal::header::{FORMAT, Header, Magic};
 
 /// Commands: `current <number> <snapshot end>`, `manifest <number> <epoch>`, then frames: `snapshot` or `edit`, each with
 /// words `+<level>/<number>/<smallest>/<largest>`, `-<level>/<number>`, `wal=<number>/<bytes>`, `live=`, `flushed=`,
@@ -26,12 +26,13 @@ fn manifests_look_as_they_did() {
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         let block = match words[0] {
             "current" => {
-                let header = Header { number: number(1), epoch: 0, extent: number(2) };
+                let header =
+                    Header { format: FORMAT, number: number(1), epoch: 0, extent: number(2) };
                 return golden::hex(&header.encode(Magic::Current, ID), 0);
             }
             "manifest" => {
                 (head.segment, head.epoch, head.offset) = (number(1), number(2), 0);
-                Header { number: number(1), epoch: number(2), extent: 0 }
+                Header { format: FORMAT, number: number(1), epoch: number(2), extent: 0 }
                     .encode(Magic::Manifest, ID)
             }
             "snapshot" => encode(FrameKind::Snapshot, &edit(&words[1..]), &head).unwrap(),

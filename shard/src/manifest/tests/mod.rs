@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 
 use super::edit::{CleanStop, TableMeta, VersionEdit, WalMeta};
 use super::state::State;
+use crate::expiry::Expiring;
 use crate::key::Identity;
 
 pub(super) const ID: Identity =
@@ -22,6 +23,7 @@ pub(super) fn table(number: u64, smallest: &str, largest: &str) -> TableMeta {
         crc: 0x1234_5678,
         entries: 10,
         tombstones: 1,
+        expiring: Expiring::default(),
         raw_bytes: 2000,
         smallest: smallest.into(),
         largest: largest.into(),

@@ -1,6 +1,7 @@
 //! False positives are measured; false negatives do not exist.
 
 use super::super::filter::{FilterBuilder, seed};
+use super::super::footer::FORMAT;
 use super::super::index::Index;
 use super::super::meta::{Meta, MetaCell, Properties};
 use super::IDENTITY;
@@ -15,8 +16,13 @@ fn filter(keys: u64, bits_per_key: usize, seed: u64) -> MetaCell {
     }
     let bytes = builder.bytes();
     let filter = Sim::new(1).run(|env| async move { builder.finish(&env).await });
-    let meta = Meta { filter, index: Index::default(), properties: Properties::default() };
-    let cell = MetaCell::new(meta.encode()).unwrap();
+    let meta = Meta {
+        filter,
+        index: Index::default(),
+        properties: Properties::default(),
+        sketch: Vec::new(),
+    };
+    let cell = MetaCell::new(meta.encode(), FORMAT).unwrap();
     cell.get().filter.check().unwrap();
     assert_eq!(cell.get().filter.bytes(), bytes);
     cell

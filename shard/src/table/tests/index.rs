@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::filter::Filter;
-use super::super::footer::{FOOTER_BYTES, Footer, NotAFooter};
+use super::super::footer::{FOOTER_BYTES, FORMAT, Footer, NotAFooter};
 use super::super::index::{Index, separator};
 use super::super::meta::{Meta, MetaBuf, MetaCell, Properties};
 use super::super::stored::TRAILER_BYTES;
@@ -50,8 +50,13 @@ proptest! {
 }
 
 fn cell(index: Index) -> MetaCell {
-    let meta = Meta { filter: Filter::default(), index, properties: Properties::default() };
-    MetaCell::new(meta.encode()).unwrap()
+    let meta = Meta {
+        filter: Filter::default(),
+        index,
+        properties: Properties::default(),
+        sketch: Vec::new(),
+    };
+    MetaCell::new(meta.encode(), FORMAT).unwrap()
 }
 
 #[test]
@@ -93,13 +98,18 @@ fn an_index_that_breaks_its_invariants_is_refused() {
 fn bytes_that_are_no_archive_are_refused() {
     let mut index = Index::default();
     index.push(b"key", 100, 200);
-    let meta = Meta { filter: Filter::default(), index, properties: Properties::default() };
+    let meta = Meta {
+        filter: Filter::default(),
+        index,
+        properties: Properties::default(),
+        sketch: Vec::new(),
+    };
     let bytes = meta.encode();
     for len in 0..bytes.len() {
         let mut cut = MetaBuf::new();
         cut.extend_from_slice(&bytes[..len]);
         // A cut may leave an archive of something; reading it must not panic.
-        if let Ok(cell) = MetaCell::new(cut) {
+        if let Ok(cell) = MetaCell::new(cut, FORMAT) {
             let index = &cell.get().index;
             let _ = index.check(0, index.len(), u64::MAX);
         }
@@ -107,7 +117,7 @@ fn bytes_that_are_no_archive_are_refused() {
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 0x80;
-        if let Ok(cell) = MetaCell::new(changed) {
+        if let Ok(cell) = MetaCell::new(changed, FORMAT) {
             let (index, filter) = (&cell.get().index, &cell.get().filter);
             let _ = (index.check(0, index.len(), u64::MAX), filter.check());
             let _ = (index.find(b"key"), index.handle(0), filter.may_contain(1, 2));
@@ -116,7 +126,14 @@ fn bytes_that_are_no_archive_are_refused() {
 }
 
 fn footer() -> Footer {
-    Footer { identity: IDENTITY, number: 7, meta_offset: 4096, meta_len: 1000, meta_crc: 5 }
+    Footer {
+        format: FORMAT,
+        identity: IDENTITY,
+        number: 7,
+        meta_offset: 4096,
+        meta_len: 1000,
+        meta_crc: 5,
+    }
 }
 
 #[test]
@@ -148,11 +165,11 @@ fn a_footer_of_something_else_is_foreign() {
     }
     // A later format, with its CRC in order.
     let mut later = bytes;
-    later[52..56].copy_from_slice(&2_u32.to_le_bytes());
+    later[52..56].copy_from_slice(&3_u32.to_le_bytes());
     let crc = crate::coding::crc32(&[], &[&later[..48], &later[52..]]);
     later[48..52].copy_from_slice(&crc.to_le_bytes());
     match Footer::decode(&later, &IDENTITY, 7) {
-        Err(NotAFooter::Newer { format: 2, reads: 1 }) => {}
+        Err(NotAFooter::Newer { format: 3, reads: 2 }) => {}
         other => panic!("{other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The format, pinned: any change of bytes shows here.
 
 use super::super::frame::{FrameBuilder, FrameHead, chain_frame, witness_frame};
-use super::super::header::{Header, Magic};
+use super::super::header::{FORMAT, Header, Magic};
 use super::super::{Chain, golden};
 use super::ID;
 use crate::batch::Op;
@@ -27,7 +27,12 @@ fn segments_look_as_they_did() {
         let frame: IoBuf = match words[0] {
             "segment" => {
                 (head.segment, head.epoch, head.offset) = (number(1), number(2), 0);
-                let header = Header { number: number(1), epoch: number(2), extent: number(3) };
+                let header = Header {
+                    format: FORMAT,
+                    number: number(1),
+                    epoch: number(2),
+                    extent: number(3),
+                };
                 header.encode(Magic::Segment, ID)
             }
             "chain" => {
@@ -36,7 +41,11 @@ fn segments_look_as_they_did() {
                 chain_frame(Chain { segment: number(1), end: number(2), last_seq }, head)
             }
             "put" => {
-                builder.push(&Op::Put { key: words[1].as_bytes(), value: words[2].as_bytes() });
+                builder.push(&Op::Put {
+                    key: words[1].as_bytes(),
+                    value: words[2].as_bytes(),
+                    expires_at_ms: 0,
+                });
                 return String::new();
             }
             "delete" => {

@@ -69,7 +69,7 @@ fn buffers_come_back_without_a_new_allocation_and_without_their_old_bytes() {
 #[test]
 fn a_buffer_that_a_large_frame_made_grow_is_not_kept() {
     let mut builder = FrameBuilder::new(4096);
-    builder.push(&Op::Put { key: b"k", value: &vec![0; 1 << 20] });
+    builder.push(&Op::Put { key: b"k", value: &vec![0; 1 << 20], expires_at_ms: 0 });
     let frame = builder.finish(head(4096));
     let large = frame.as_ptr();
     builder.give_back(frame);
@@ -83,9 +83,9 @@ fn a_buffer_that_a_large_frame_made_grow_is_not_kept() {
 fn a_frame_holds_one_operation_of_the_largest_size_and_says_when_it_is_full() {
     let mut builder = FrameBuilder::new(4096);
     let (key, value) = (vec![1; KEY_BYTES_MAX], vec![0; VALUE_BYTES_CAP]);
-    let op = Op::Put { key: &key, value: &value };
+    let op = Op::Put { key: &key, value: &value, expires_at_ms: 0 };
     assert!(builder.fits(&op));
-    builder.push(&Op::Put { key: b"k", value: &vec![0; 1 << 20] });
+    builder.push(&Op::Put { key: b"k", value: &vec![0; 1 << 20], expires_at_ms: 0 });
     assert!(!builder.fits(&op));
     assert!(frame_bytes(op.encoded_bytes_max()) <= FRAME_BYTES_MAX);
 }

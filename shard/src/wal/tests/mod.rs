@@ -38,7 +38,7 @@ pub(super) struct Owned {
 impl Owned {
     pub(super) fn op(&self) -> Op<'_> {
         match &self.value {
-            Some(value) => Op::Put { key: &self.key, value },
+            Some(value) => Op::Put { key: &self.key, value, expires_at_ms: 0 },
             None => Op::Delete { key: &self.key },
         }
     }

@@ -472,14 +472,14 @@ fn frames_inside_a_value_are_nothing() {
         let mut value = vec![0; 4096 - 48 - 1 - 1 - 3 - 3];
         for block in 1..6 {
             let mut forged = FrameBuilder::new(4096);
-            forged.push(&Op::Put { key: b"evil", value: b"evil" });
+            forged.push(&Op::Put { key: b"evil", value: b"evil", expires_at_ms: 0 });
             let offset = torn.offset + block * 4096;
             let head =
                 FrameHead { epoch: 0, offset, synced_upto: offset, first_seq: SeqNo(3), ..torn };
             value.extend_from_slice(&forged.finish(head));
         }
         let mut builder = FrameBuilder::new(4096);
-        builder.push(&Op::Put { key: b"key", value: &value });
+        builder.push(&Op::Put { key: b"key", value: &value, expires_at_ms: 0 });
         let frame = builder.finish(torn);
         assert_eq!(&frame[4096 + 8..4096 + 16], &[1, 0, 0, 0, 3, 0, 0, 0], "a frame at a boundary");
         let path = Path::new("/000001.wal");

@@ -7,6 +7,12 @@
 //! - Existence (the count of DEL) is taken before the tombstone is written, in one stretch, so two DELs of one key never
 //!   both count it.
 
+mod scans;
+mod values;
+
+use std::cell::Cell;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +26,8 @@ use shard::read::{PointRead, Read};
 use shard::scan::Range;
 use shard::shard::Shard;
 
-use crate::command::CommandId;
+use crate::apply;
+use crate::command::{self, CommandId};
 use crate::config::FlushDb;
 use crate::error;
 use crate::ledger::{Account, Holding};
@@ -29,10 +36,15 @@ use crate::live::Live;
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, writer};
 use crate::slab::{Key, Slab};
+use crate::watch::Watches;
 use crate::work::WorkQueue;
+use scans::{Positions, SCANNERS, ScanDone, ScanOrder};
+use values::Fetch;
+
+pub(crate) use scans::shard_of_cursor;
 
 /// Who gets a reply that comes later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     /// A connection of this core.
     Conn(Key),
@@ -47,6 +59,8 @@ pub(crate) enum Ran {
     Done,
     /// Nothing changed; run it again when the shard's admission has changed.
     Wait,
+    /// Nothing changed: run it again when [`Executor::next_fetched`] names its target.
+    Fetching,
     /// Nothing changed: replies hold all the memory that they may; run it again when some have left.
     NoRoom,
     /// Nothing changed: its reply is large and others of its connection come before; run it again when they have come.
@@ -65,13 +79,18 @@ pub(crate) struct Filled {
 }
 
 /// Where the result of a disk read goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 enum Place {
     /// It is the whole reply.
     Reply { target: Target, hole: u32, protocol: Protocol },
     /// It is part of one.
     Part { parts: Key, position: usize },
+    /// A command wants it before it runs.
+    Fetch { target: Target, key: Box<[u8]> },
 }
+
+/// A value as it was read: bytes, and when it expires (milliseconds since 1970; 0: never).
+type Fetched = Option<(Vec<u8>, u64)>;
 
 #[derive(Debug)]
 struct ReadJob {
@@ -83,7 +102,7 @@ struct ReadJob {
 #[derive(Debug)]
 struct ReadDone {
     place: Place,
-    result: shard::error::Result<Option<Vec<u8>>>,
+    result: shard::error::Result<Fetched>,
     holding: Holding,
 }
 
@@ -130,30 +149,56 @@ const COUNT_PER_PAUSE: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Executor {
     pub(crate) shard: Shard<GlommioEnv>,
+    env: GlommioEnv,
     reads: WorkQueue<ReadJob>,
     read: WorkQueue<ReadDone>,
     jobs: WorkQueue<JobOrder>,
     filled: WorkQueue<Filled>,
     parts: Slab<Parts>,
+    /// Values that commands wait for, and whose have all come.
+    fetches: HashMap<Target, Fetch>,
+    fetched: VecDeque<Target>,
+    scans: WorkQueue<ScanOrder>,
+    scanned: WorkQueue<ScanDone>,
+    positions: Positions,
+    /// This shard's number, and how many there are.
+    index: usize,
+    shards: usize,
+    watches: Watches,
+    /// Erases that are done, and those of them that were told to `watches`.
+    erased: Rc<Cell<u64>>,
+    erased_told: u64,
     pub(crate) live: Arc<Live>,
     /// The memory of replies, of all cores.
     output: Arc<Account>,
 }
 
 impl Executor {
-    /// Starts the tasks that finish what has to wait.
+    /// Starts the tasks that finish what has to wait. `index` and `shards`: which shard this is, and of how many.
     pub(crate) fn new(
         shard: Shard<GlommioEnv>,
         env: &GlommioEnv,
         live: Arc<Live>,
         output: Arc<Account>,
+        (index, shards): (usize, usize),
     ) -> Self {
         let this = Self {
+            env: env.clone(),
             reads: WorkQueue::default(),
             read: WorkQueue::default(),
             jobs: WorkQueue::default(),
             filled: WorkQueue::default(),
             parts: Slab::default(),
+            fetches: HashMap::new(),
+            fetched: VecDeque::new(),
+            scans: WorkQueue::default(),
+            scanned: WorkQueue::default(),
+            positions: Positions::default(),
+            index,
+            shards,
+            watches: Watches::default(),
+            erased: Rc::default(),
+            erased_told: 0,
             live,
             output,
             shard,
@@ -162,16 +207,25 @@ impl Executor {
             let (reads, read) = (this.reads.clone(), this.read.clone());
             env.spawn(Queue::Commit, async move {
                 while let Some(ReadJob { read: job, place, holding }) = reads.pop().await {
-                    let result = job.finish().await.map(|value| value.map(|value| value.to_vec()));
+                    let result = job
+                        .finish()
+                        .await
+                        .map(|value| value.map(|value| (value.to_vec(), value.expires_at_ms())));
                     read.push(ReadDone { place, result, holding });
                 }
             });
         }
+        for _ in 0..SCANNERS {
+            let (orders, done) = (this.scans.clone(), this.scanned.clone());
+            env.spawn(Queue::Commit, scans::scanner(this.shard.clone(), env.clone(), orders, done));
+        }
         let (jobs, filled) = (this.jobs.clone(), this.filled.clone());
         let (shard, env_of_jobs, live) = (this.shard.clone(), env.clone(), Arc::clone(&this.live));
+        let erased = Rc::clone(&this.erased);
         env.spawn(Queue::Commit, async move {
             while let Some(order) = jobs.pop().await {
                 let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
+                erased.set(erased.get() + u64::from(matches!(order.job, Job::Erase)));
                 let JobOrder { target, hole, .. } = order;
                 let (bytes, gate) = (bytes.into(), SeqNo(0));
                 filled.push(Filled { target, hole, bytes, gate, holding: Holding::default() });
@@ -189,12 +243,22 @@ impl Executor {
     pub(crate) fn close(&self) {
         self.reads.close();
         self.jobs.close();
+        self.scans.close();
     }
 
     /// A reply that became ready since, if any.
     pub(crate) fn next_filled(&mut self) -> Option<Filled> {
+        if self.erased.get() != self.erased_told {
+            self.erased_told = self.erased.get();
+            self.watches.all_written();
+        }
         while let Some(ReadDone { place, result, holding }) = self.read.try_pop() {
             if let Some(filled) = self.place(place, result, holding) {
+                return Some(filled);
+            }
+        }
+        while let Some(done) = self.scanned.try_pop() {
+            if let Some(filled) = self.scanned(done) {
                 return Some(filled);
             }
         }
@@ -213,18 +277,26 @@ impl Executor {
         sink: &mut S,
     ) -> Ran {
         if self.shard.is_erasing() {
-            if matches!(id, CommandId::Set | CommandId::Mset | CommandId::Del) {
+            if command::by_id(id).is_some_and(command::Spec::is_write) {
                 self.shard.must_wait(Wait::Erasing);
             }
             return Ran::Wait;
         }
         match id {
             CommandId::Get => return self.get(args, protocol, target, is_next, sink),
-            CommandId::Set => return self.set(args, sink),
+            CommandId::Set if args.len() == 3 => return self.set(args, sink),
             CommandId::Mset => return self.mset(args, sink),
-            CommandId::Del => return self.del(args, protocol, target, is_next, sink),
+            CommandId::Del | CommandId::Unlink => {
+                return self.del(args, protocol, target, is_next, sink);
+            }
             CommandId::Mget => return self.mget(args, protocol, target, is_next, sink),
-            CommandId::Exists => return self.exists(args, protocol, target, is_next, sink),
+            CommandId::Exists | CommandId::Touch => {
+                return self.exists(args, protocol, target, is_next, sink);
+            }
+            CommandId::Scan => self.scan(args, protocol, target, sink),
+            CommandId::Keys | CommandId::Randomkey => {
+                self.look_for_keys(id, args, protocol, target, sink);
+            }
             CommandId::Dbsize => self.order(Job::Count, target, sink),
             CommandId::Flushall => self.order(Job::Erase, target, sink),
             CommandId::Flushdb => {
@@ -239,6 +311,9 @@ impl Executor {
             CommandId::ConfigSet => {
                 writer::ok(sink.buffer());
                 sink.done(SeqNo(0));
+            }
+            _ if apply::command(id).is_some() => {
+                return self.run_on_values(id, args, protocol, target, is_next, sink);
             }
             _ => unreachable!("dispatch sends only commands of a shard here"),
         }
@@ -284,13 +359,17 @@ impl Executor {
     }
 
     fn set<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
-        self.write(&[Op::Put { key: args.arg(1), value: args.arg(2) }], sink)
+        self.write(&[Op::Put { key: args.arg(1), value: args.arg(2), expires_at_ms: 0 }], sink)
     }
 
     fn mset<S: Sink>(&mut self, args: Args<'_>, sink: &mut S) -> Ran {
         let mut ops = Vec::with_capacity(args.len() / 2);
         for index in (1..args.len()).step_by(2) {
-            ops.push(Op::Put { key: args.arg(index), value: args.arg(index + 1) });
+            ops.push(Op::Put {
+                key: args.arg(index),
+                value: args.arg(index + 1),
+                expires_at_ms: 0,
+            });
         }
         self.write(&ops, sink)
     }
@@ -298,6 +377,7 @@ impl Executor {
     fn write<S: Sink>(&mut self, ops: &[Op<'_>], sink: &mut S) -> Ran {
         match self.shard.write(ops) {
             Ok(seq) => {
+                self.written(ops.iter().map(Op::key));
                 writer::ok(sink.buffer());
                 sink.done(seq);
             }
@@ -346,7 +426,10 @@ impl Executor {
         }
         if !ops.is_empty() {
             match self.shard.write(&ops) {
-                Ok(seq) => gate = seq,
+                Ok(seq) => {
+                    self.written(ops.iter().map(Op::key));
+                    gate = seq;
+                }
                 Err(Refusal::Wait(_)) => return Ran::Wait,
                 Err(Refusal::Error(error)) => {
                     writer::error(sink.buffer(), error::reply_text(&error));
@@ -455,14 +538,18 @@ impl Executor {
     fn place(
         &mut self,
         place: Place,
-        result: shard::error::Result<Option<Vec<u8>>>,
+        result: shard::error::Result<Fetched>,
         mut holding: Holding,
     ) -> Option<Filled> {
         match place {
+            Place::Fetch { target, key } => {
+                self.fetched_value(target, key, result);
+                None
+            }
             Place::Reply { target, hole, protocol } => {
                 let mut bytes = Vec::new();
                 match result {
-                    Ok(Some(value)) => writer::bulk(&mut bytes, &value),
+                    Ok(Some((value, _))) => writer::bulk(&mut bytes, &value),
                     Ok(None) => writer::null(&mut bytes, protocol),
                     Err(error) => writer::error(&mut bytes, error::reply_text(&error)),
                 }
@@ -477,7 +564,9 @@ impl Executor {
                 parts.open -= 1;
                 match (result, &mut parts.combined) {
                     (Ok(value), Combined::Count(count)) => *count += i64::from(value.is_some()),
-                    (Ok(value), Combined::Array(values)) => values[position] = value,
+                    (Ok(value), Combined::Array(values)) => {
+                        values[position] = value.map(|(value, _)| value);
+                    }
                     (Err(error), _) => parts.error = Some(error::reply_text(&error).into_owned()),
                 }
                 parts.holding.set(&self.output, parts.combined.bytes());
@@ -498,6 +587,9 @@ impl Executor {
     }
 
     fn order<S: Sink>(&mut self, job: Job, target: Target, sink: &mut S) {
+        if matches!(job, Job::Erase) {
+            self.watches.all_written();
+        }
         self.jobs.push(JobOrder { job, target, hole: sink.hole(0) });
     }
 }
