@@ -54,6 +54,7 @@ mod ledger;
 mod loading;
 mod mesh;
 mod net;
+mod overrides;
 mod reply;
 mod requests;
 mod slab;

@@ -4,12 +4,14 @@
 //!   CONFIG GET come from it.
 //! - `load`: the layers, unknown names, `--print-config`.
 //! - `memory`: the one budget and its split.
+//! - `redis_names`: what CONFIG GET says of Redis' settings that are fixed here.
 //! - `secrets`: passwords that lie in files of their own.
 //! - `value`: sizes and times as text.
 
 mod fields;
 mod load;
 mod memory;
+mod redis_names;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -86,6 +88,7 @@ pub enum LogLevel {
 /// Everything that can be set. Units, costs and defaults are told by the field table, for people too; `None` means
 /// "derived at start".
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "settings, each yes or no by itself")]
 pub struct LsmConfig {
     pub port: u16,
     pub bind: IpAddr,
@@ -142,6 +145,8 @@ pub struct LsmConfig {
     pub notify_keyspace_events: u32,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
+    /// Not a setting: the names of those that the data directory's overrides have.
+    pub overridden: Vec<String>,
 }
 
 impl Default for LsmConfig {
@@ -185,6 +190,7 @@ impl Default for LsmConfig {
             notify_keyspace_events: 0,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
+            overridden: Vec::new(),
         }
     }
 }
@@ -255,30 +261,45 @@ impl LsmConfig {
         }
     }
 
+    /// In Redis' words.
+    fn redis_log_level(&self) -> &'static str {
+        match self.log_level {
+            LogLevel::Error | LogLevel::Warn => "warning",
+            LogLevel::Info => "notice",
+            LogLevel::Debug => "verbose",
+            LogLevel::Trace => "debug",
+        }
+    }
+
     /// Names and values for CONFIG GET: Redis' names first, as tools ask for them, then ours.
     pub fn redis_settings(&self, plan: &MemoryPlan) -> Vec<(String, String)> {
         let sync = sync_name(self.sync);
         let dir = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
         let redis = [
             ("appendfsync", sync.to_owned()),
-            ("appendonly", "yes".into()),
             ("bind", self.bind.to_string()),
-            ("databases", "1".into()),
             ("dir", dir.display().to_string()),
             ("maxclients", self.maxclients.to_string()),
             ("maxmemory", plan.budget_bytes.to_string()),
-            ("maxmemory-policy", "noeviction".into()),
+            ("loglevel", self.redis_log_level().into()),
             ("port", self.port.to_string()),
             ("proto-max-bulk-len", plan.value_bytes_max.to_string()),
-            ("replica-priority", "100".into()),
             ("requirepass", String::new()),
-            ("save", String::new()),
             ("tcp-keepalive", self.tcp_keepalive.as_secs().to_string()),
             ("timeout", self.timeout.as_secs().to_string()),
         ];
         let mut settings: Vec<(String, String)> =
             redis.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        for (name, value) in redis_names::FIXED {
+            if settings.iter().all(|(known, _)| known != name) {
+                settings.push(((*name).into(), (*value).into()));
+            }
+        }
         for field in fields::FIELDS {
+            // What is kept of passwords is not shown.
+            if fields::SECRETS.contains(&field.name) && field.name != "requirepass" {
+                continue;
+            }
             let name = field.name.replace('_', "-");
             if settings.iter().all(|(known, _)| *known != name) {
                 let value = (field.get)(self).unwrap_or_default();

@@ -10,6 +10,7 @@
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
 mod core_commands;
+mod late;
 mod rounds;
 mod sockets;
 
@@ -41,21 +42,13 @@ use crate::resp::ParserLimits;
 use crate::server::Shared;
 use crate::slab::{Key, Slab};
 use crate::slots::SlotTable;
+use crate::worker::late::Late;
 
 /// The token of the listener; connections' tokens have a generation and an index, neither as large.
 const LISTENER: u64 = (1 << 56) - 1;
 
 /// How long a stopping core waits for clients to take their last replies.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-
-/// A reply that leaves when its time has come: to a wrong password.
-#[derive(Debug)]
-struct Late {
-    due: Duration,
-    key: Key,
-    hole: u32,
-    reply: Vec<u8>,
-}
 
 /// What requests may be like.
 #[derive(Debug, Clone, Copy)]
@@ -217,7 +210,7 @@ impl Worker {
                 self.requests.begin(
                     *request,
                     &mut self.executor,
-                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
                     &mut self.finished,
                 );
                 self.count_anew();
@@ -361,7 +354,7 @@ impl Worker {
         }
         self.requests.retry(
             &mut self.executor,
-            &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+            &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
             &mut self.finished,
         );
         self.count_anew();
@@ -399,8 +392,7 @@ impl Worker {
         if now < self.next_sweep {
             return;
         }
-        self.answer_late(now);
-        let next_late = self.late.iter().map(|late| late.due).min();
+        let next_late = self.answer_late(now);
         self.next_sweep = next_late.unwrap_or(Duration::MAX).min(now + SWEEP_INTERVAL);
         if let Some(listener) = &self.listener
             && std::mem::take(&mut self.accept_paused)
@@ -464,22 +456,6 @@ impl Worker {
         }
     }
 
-    /// Sends the replies whose time has come.
-    fn answer_late(&mut self, now: Duration) {
-        let mut next = 0;
-        while let Some(late) = self.late.get(next) {
-            if late.due > now {
-                next += 1;
-                continue;
-            }
-            let Late { key, hole, reply, .. } = self.late.swap_remove(next);
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.replies.fill(hole, reply.into(), SeqNo(0));
-                self.flush(key);
-            }
-        }
-    }
-
     // ---- stop ----
 
     fn stop(&mut self) {
@@ -505,10 +481,11 @@ impl Worker {
 /// Telemetry of this core at this moment; with what it counts by command only if that is shown: up to a megabyte.
 fn core_stats(
     index: usize,
-    net: NetStats,
+    net: &NetStats,
     connections: usize,
     tallies: &Tallies,
 ) -> impl Fn(&Executor, bool) -> CoreStats {
+    let net = *net;
     move |executor, shows_commands| CoreStats {
         index,
         net: NetStats { connections: connections as u64, ..net },

@@ -5,7 +5,8 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::{Late, Worker};
+use super::Worker;
+use super::late::{Late, LateReply};
 use crate::access::{self, Login};
 use crate::command::table::Flags;
 use crate::command::{self, CommandId, Flow, Place, Refusal};
@@ -185,7 +186,12 @@ impl Worker {
                         let now = env.now();
                         let wait = shared.penalties.failed(&conn.session.peer, now);
                         let reply = conn.replies.buffer().split_off(from);
-                        late.push(Late { due: now + wait, key, hole: conn.replies.hole(0), reply });
+                        late.push(Late {
+                            due: now + wait,
+                            key,
+                            hole: conn.replies.hole(0),
+                            reply: LateReply::Ready(reply),
+                        });
                         *next_sweep = (*next_sweep).min(now + wait);
                         return consumed + bytes;
                     }
@@ -203,7 +209,7 @@ impl Worker {
                     if let Flow::Late(wait) = flow {
                         let reply = conn.replies.buffer().split_off(from);
                         let (due, hole) = (env.now() + wait, conn.replies.hole(0));
-                        late.push(Late { due, key, hole, reply });
+                        late.push(Late { due, key, hole, reply: LateReply::Ready(reply) });
                         *next_sweep = (*next_sweep).min(due);
                         return consumed + bytes;
                     }
