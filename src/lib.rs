@@ -53,7 +53,7 @@ mod gather;
 mod ledger;
 mod loading;
 mod mesh;
-mod net;
+pub mod net;
 mod overrides;
 mod reply;
 mod requests;

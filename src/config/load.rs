@@ -172,6 +172,10 @@ impl LsmConfig {
                 "it has no password; set readonly_password_file",
             ));
         }
+        if self.tls_port != 0 && (self.tls_cert.is_none() || self.tls_key.is_none()) {
+            let problem = "it needs tls_cert and tls_key";
+            return Err(ConfigError::whole("tls_port", self.tls_port, problem));
+        }
         if has_password && self.readonly_user.is_empty() {
             return Err(ConfigError::whole("readonly_password", "..", "there is no readonly_user"));
         }

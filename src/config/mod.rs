@@ -27,6 +27,7 @@ use crate::access::{DebugCommand, PasswordDigest, Policy};
 pub(crate) use load::layers;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
+pub(crate) use secrets::is_private;
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
 pub use value::{CacheCapacity, parse_seconds, parse_size, parse_time, show_size, show_time};
 
@@ -91,6 +92,13 @@ pub enum LogLevel {
 #[expect(clippy::struct_excessive_bools, reason = "settings, each yes or no by itself")]
 pub struct LsmConfig {
     pub port: u16,
+    pub unixsocket: Option<PathBuf>,
+    pub unixsocketperm: u32,
+    /// 0: none.
+    pub tls_port: u16,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_ca: Option<PathBuf>,
     pub bind: IpAddr,
     /// The default user's; `None`: it needs none.
     pub requirepass: Option<PasswordDigest>,
@@ -131,6 +139,8 @@ pub struct LsmConfig {
     pub maxclients: u32,
     /// Zero: never.
     pub timeout: Duration,
+    /// Zero: never.
+    pub request_timeout: Duration,
     /// Zero: off.
     pub tcp_keepalive: Duration,
     /// Bytes.
@@ -153,6 +163,12 @@ impl Default for LsmConfig {
     fn default() -> Self {
         Self {
             port: 8080,
+            unixsocket: None,
+            unixsocketperm: 0o700,
+            tls_port: 0,
+            tls_cert: None,
+            tls_key: None,
+            tls_ca: None,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
             requirepass: None,
             requirepass_file: None,
@@ -181,6 +197,7 @@ impl Default for LsmConfig {
             flushdb: FlushDb::Memtable,
             maxclients: 10_000,
             timeout: Duration::ZERO,
+            request_timeout: Duration::from_secs(60),
             tcp_keepalive: Duration::from_secs(60),
             proto_max_bulk_len: None,
             slowlog_log_slower_than: 10_000,

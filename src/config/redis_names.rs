@@ -59,7 +59,4 @@ pub(super) const FIXED: &[(&str, &str)] = &[
     ("supervised", "no"),
     ("syslog-enabled", "no"),
     ("tcp-backlog", "1024"),
-    ("tls-port", "0"),
-    ("unixsocket", ""),
-    ("unixsocketperm", "700"),
 ];

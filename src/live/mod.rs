@@ -31,6 +31,8 @@ pub struct Live {
     sync: AtomicU8,
     flushdb_erases: AtomicBool,
     timeout_ms: AtomicU64,
+    /// Fixed at start; zero: never.
+    request_timeout: Duration,
     clients_max: AtomicU32,
     /// By [`Number::place`].
     numbers: [AtomicI64; NUMBERS.len()],
@@ -226,6 +228,7 @@ impl Live {
             clients_ceiling,
             at_start: config.redis_settings(plan),
             policy: config.access_policy(),
+            request_timeout: config.request_timeout,
             overrides: Overrides::new(config.data_dir.clone()),
             ..Self::default()
         };
@@ -273,6 +276,11 @@ impl Live {
     pub fn timeout(&self) -> Option<Duration> {
         let ms = self.timeout_ms.load(Ordering::Relaxed);
         (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    /// Time in which a request that was begun must go on; `None`: it need not.
+    pub(crate) fn request_timeout(&self) -> Option<Duration> {
+        (!self.request_timeout.is_zero()).then_some(self.request_timeout)
     }
 
     pub fn clients_max(&self) -> u32 {

@@ -15,7 +15,6 @@ mod rounds;
 mod sockets;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,6 +36,7 @@ use crate::limits::{AUTH_TIME_MAX, MESSAGES_PER_PASS, OUTPUT_STALL_MAX, SWEEP_IN
 use crate::live::Live;
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
+use crate::net::listeners::Listener;
 use crate::requests::{Anew, Finished, Requests};
 use crate::resp::ParserLimits;
 use crate::server::Shared;
@@ -44,8 +44,21 @@ use crate::slab::{Key, Slab};
 use crate::slots::SlotTable;
 use crate::worker::late::Late;
 
-/// The token of the listener; connections' tokens have a generation and an index, neither as large.
+/// The token of the first listener, those of the others below it; connections' tokens have an index that is never as large.
 const LISTENER: u64 = (1 << 56) - 1;
+/// The plain port, the unix socket, the port for TLS.
+const LISTENERS_MAX: u64 = 3;
+
+/// The token of the listener at `place`.
+fn listener_token(place: usize) -> u64 {
+    LISTENER - place as u64
+}
+
+/// The place of the listener whose token this is, if it is one.
+fn listener_place(token: u64) -> Option<usize> {
+    let below = LISTENER.checked_sub(token)?;
+    usize::try_from(below).ok().filter(|_| below < LISTENERS_MAX)
+}
 
 /// How long a stopping core waits for clients to take their last replies.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
@@ -79,9 +92,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     facts: ServerFacts,
     limits: InputLimits,
-    listener: Option<OwnedFd>,
-    /// Its accept ended and is to be armed again.
-    accept_paused: bool,
+    listeners: Vec<Listener>,
     next_core: usize,
     conns: Slab<Connection>,
     outbox: Outbox,
@@ -122,14 +133,14 @@ impl Worker {
         executor: Executor,
         slots: SlotTable,
         shared: Arc<Shared>,
-        listener: Option<OwnedFd>,
+        listeners: Vec<Listener>,
     ) -> Self {
         let ring = env.ring().clone();
         let cores = shared.cores;
         let limits = InputLimits { bulk_bytes_max: shared.bulk_bytes_max };
         let facts = ServerFacts { now_us: 0, live: Arc::clone(&shared.live) };
-        if let Some(listener) = &listener {
-            ring.accept_multi(listener, LISTENER);
+        for (place, listener) in listeners.iter().enumerate() {
+            ring.accept_multi(&listener.socket, listener_token(place));
         }
         let now = env.now();
         Self {
@@ -141,8 +152,7 @@ impl Worker {
             slots: Rc::new(slots),
             facts,
             limits,
-            listener,
-            accept_paused: false,
+            listeners,
             next_core: 0,
             conns: Slab::default(),
             outbox: Outbox::new(index, cores),
@@ -217,7 +227,7 @@ impl Worker {
                 self.deliver();
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
-            Message::Adopt(socket) => self.adopt(socket),
+            Message::Adopt(socket, transport) => self.adopt(socket, transport),
             Message::Call(call) => call(&self.tools),
             Message::Stop => self.stop(),
             Message::Leave => self.left = true,
@@ -394,14 +404,15 @@ impl Worker {
         }
         let next_late = self.answer_late(now);
         self.next_sweep = next_late.unwrap_or(Duration::MAX).min(now + SWEEP_INTERVAL);
-        if let Some(listener) = &self.listener
-            && std::mem::take(&mut self.accept_paused)
-        {
-            self.ring.accept_multi(listener, LISTENER);
+        for (place, listener) in self.listeners.iter_mut().enumerate() {
+            if std::mem::take(&mut listener.is_paused) {
+                self.ring.accept_multi(&listener.socket, listener_token(place));
+            }
         }
         self.net.tell_rates(&mut self.swept, now);
         (self.net.input_held_max, self.net.output_held_max) = (0, 0);
         let timeout = self.shared.live.timeout();
+        let request_timeout = self.shared.live.request_timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             let held = (conn.unparsed_bytes() as u64, conn.waiting_output() as u64);
@@ -421,6 +432,16 @@ impl Worker {
                     self.kill(key);
                     continue;
                 }
+            }
+            if conn.is_handshaking() && now.saturating_sub(conn.accepted_at) > AUTH_TIME_MAX {
+                tracing::debug!(peer = conn.session.peer, "closed: no TLS handshake in time");
+                self.kill(key);
+                continue;
+            }
+            if request_timeout.is_some_and(|timeout| conn.sends_too_slowly(now, timeout)) {
+                tracing::debug!(peer = conn.session.peer, "closed: its request did not come");
+                self.kill(key);
+                continue;
             }
             if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
@@ -463,8 +484,10 @@ impl Worker {
             return;
         }
         self.stopping = Some(self.env.now());
-        self.listener = None;
-        self.ring.cancel(LISTENER);
+        for place in 0..self.listeners.len() {
+            self.ring.cancel(listener_token(place));
+        }
+        self.listeners.clear();
         for key in self.conns.keys() {
             self.hang_up(key);
         }

@@ -66,6 +66,7 @@ impl Worker {
         let consumed = self.run_commands(key, bytes);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.arrivals.parsed(consumed);
+            conn.note_parsed(consumed);
             conn.push_input(&bytes[consumed..]);
         }
         self.after_commands(key);
@@ -82,6 +83,7 @@ impl Worker {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input = input;
                 conn.arrivals.parsed(consumed);
+                conn.note_parsed(consumed);
                 conn.consume(from + consumed);
             }
         }
