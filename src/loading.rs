@@ -21,6 +21,7 @@ use crate::access::{self, Login};
 use crate::command::table::Flags;
 use crate::command::{self, CommandId, Flow, Place, ServerFacts, Session, info, info_sections};
 use crate::limits::{LOADING_CLIENTS_MAX, LOADING_INPUT_BYTES_MAX};
+use crate::net::listeners::Transport;
 use crate::resp::{Args, Parsed, Parser, ParserLimits, writer};
 use crate::server::Shared;
 use crate::sys;
@@ -116,7 +117,8 @@ impl Client {
     fn new(stream: TcpStream, shared: &Shared) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
         let socket = stream.as_fd().try_clone_to_owned().ok()?;
-        let crate::net::Addresses { peer, local, is_local } = crate::net::addresses(&socket);
+        let crate::net::Addresses { peer, local, is_local } =
+            crate::net::addresses(&socket, Transport::Tcp);
         if !is_local && shared.live.refuses_others() {
             crate::net::reject(&socket, access::PROTECTED_MODE.as_bytes());
             return None;

@@ -21,6 +21,7 @@ use crate::command::CommandId;
 use crate::engine::CoreTools;
 use crate::facts::CoreStats;
 use crate::ledger::{Account, HOLDING_BYTES_FREE, Holding};
+use crate::net::listeners::Transport;
 use crate::resp::{ArgRange, Args, Protocol};
 use crate::slab::Key;
 use crate::watch::Flag;
@@ -168,7 +169,7 @@ pub(crate) enum Message {
     /// For a connection of the receiving core, from the shard of that number.
     Response(Key, u32, Box<Response>),
     /// A new connection for the receiving core.
-    Adopt(OwnedFd),
+    Adopt(OwnedFd, Transport),
     /// Work of the embedded engine on the receiving core; it must not block.
     Call(Box<dyn FnOnce(&CoreTools) + Send>),
     /// Stop taking connections and commands; finish what was read.
@@ -182,7 +183,7 @@ impl std::fmt::Debug for Message {
         formatter.write_str(match self {
             Self::Request(_) => "Request",
             Self::Response(..) => "Response",
-            Self::Adopt(_) => "Adopt",
+            Self::Adopt(..) => "Adopt",
             Self::Call(_) => "Call",
             Self::Stop => "Stop",
             Self::Leave => "Leave",

@@ -9,6 +9,8 @@ use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
 use crate::live::Live;
+use crate::net::listeners::{self, MoreListeners};
+use crate::net::tls;
 use crate::preflight::{self, Machine};
 use crate::runtime;
 use crate::server::{Server, Setup};
@@ -80,6 +82,40 @@ impl Prepared {
         Ok(listener)
     }
 
+    /// Listens at the unix socket and at the port for TLS, if there are to be any.
+    ///
+    /// # Errors
+    /// `Address`: it is in use or cannot be made; a file for TLS cannot be used.
+    pub fn listen_more(&self) -> Result<MoreListeners, ServerError> {
+        let config = &self.config;
+        let mut more = MoreListeners::default();
+        if let Some(path) = &config.unixsocket {
+            let failed = |error: std::io::Error| ServerError::Address {
+                what: format!("cannot listen at {}: {error}", path.display()),
+                remedy: "use another --unixsocket, or stop what uses it".into(),
+            };
+            more.unix = Some(listeners::listen_unix(path, config.unixsocketperm).map_err(failed)?);
+        }
+        if let (port @ 1.., Some(cert), Some(key)) =
+            (config.tls_port, &config.tls_cert, &config.tls_key)
+        {
+            let unusable = |what| ServerError::Address {
+                what: format!("cannot speak TLS: {what}"),
+                remedy: "check --tls-cert, --tls-key and --tls-ca".into(),
+            };
+            let failed = |error: std::io::Error| ServerError::Address {
+                what: format!("cannot listen on {}:{port}: {error}", config.bind),
+                remedy: "use another --tls-port or --bind, or stop what uses it".into(),
+            };
+            let settings =
+                tls::server_config(cert, key, config.tls_ca.as_deref()).map_err(unusable)?;
+            let listener = TcpListener::bind((config.bind, port)).map_err(failed)?;
+            sys::tune_listener(&listener, config.tcp_keepalive).map_err(failed)?;
+            more.tls = Some((listener, settings));
+        }
+        Ok(more)
+    }
+
     /// Starts the cores and opens the shards. `stop`: whom SHUTDOWN tells.
     ///
     /// # Errors
@@ -87,6 +123,7 @@ impl Prepared {
     pub fn start(
         self,
         listener: Option<TcpListener>,
+        more: MoreListeners,
         stop: Option<Sender<()>>,
     ) -> Result<Server, ServerError> {
         let Self { config, machine, data_dir, plan } = self;
@@ -108,6 +145,7 @@ impl Prepared {
             cpus: cpus.iter().copied().cycle().take(shards).collect(),
             options: config.shard_options(&plan),
             listener,
+            more,
             bulk_bytes_max: u32::try_from(plan.value_bytes_max).unwrap_or(u32::MAX),
             connection_bytes: plan.connection_bytes,
             live,

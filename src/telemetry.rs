@@ -63,7 +63,9 @@ impl Shared {
 
     fn info_facts(&self, cores: &[CoreStats]) -> InfoFacts {
         let mut net = NetStats::default();
-        cores.iter().for_each(|core| net.add(&core.net));
+        for core in cores {
+            net.add(&core.net);
+        }
         let sum = sum_of(cores);
         let fixed = &self.telemetry;
         let usage = sys::usage();
@@ -227,7 +229,9 @@ fn stalls(counters: &shard::stats::CounterValues) -> [(&'static str, u64); 6] {
 /// All shards together.
 fn sum_of(cores: &[CoreStats]) -> shard::stats::ShardStats {
     let mut sum = shard::stats::ShardStats::default();
-    cores.iter().for_each(|core| sum.add(&core.shard));
+    for core in cores {
+        sum.add(&core.shard);
+    }
     sum
 }
 

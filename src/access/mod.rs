@@ -9,8 +9,8 @@
 mod digest;
 mod penalty;
 
-pub(crate) use digest::DigestCell;
 pub use digest::PasswordDigest;
+pub(crate) use digest::{DigestCell, hex};
 pub(crate) use penalty::Penalties;
 
 use crate::command::table::{self, Flags};

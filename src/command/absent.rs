@@ -169,7 +169,7 @@ const ABSENT: &[(&str, &[&str])] = &[
 #[cold]
 pub(super) fn needs(name: &[u8]) -> Option<&'static str> {
     let is_it = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-    ABSENT.iter().find(|(_, names)| names.iter().any(|known| is_it(&known))).map(|(what, _)| *what)
+    ABSENT.iter().find(|(_, names)| names.iter().any(is_it)).map(|(what, _)| *what)
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub(super) fn genpass(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandEr
     ))?;
     let bytes = random_bytes::<{ GENPASS_BITS_MAX / 8 }>()
         .map_err(|error| CommandError::text(format!("ERR {error}")))?;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = crate::access::hex(&bytes);
     // A digit has four bits.
     writer::bulk(out, digits.get(..bits.div_ceil(4)).unwrap_or(&digits).as_bytes());
     Ok(())
@@ -137,7 +137,9 @@ pub(super) fn getuser(live: &Live, args: Args<'_>, protocol: Protocol, out: &mut
     writer::bulk(out, b"flags");
     let flags: &[&str] = if user.has_password { &["on"] } else { &["on", "nopass"] };
     writer::set(out, flags.len(), protocol);
-    flags.iter().for_each(|flag| writer::bulk(out, flag.as_bytes()));
+    for flag in flags {
+        writer::bulk(out, flag.as_bytes());
+    }
     writer::bulk(out, b"passwords");
     let passwords: &[&str] = if user.has_password { &["(redacted)"] } else { &[] };
     bulks(passwords, out);

@@ -158,7 +158,9 @@ pub(super) fn debug(args: Args<'_>, out: &mut Vec<u8>) -> Result<Flow, CommandEr
             "    Prints this help.",
         ];
         writer::array(out, lines.len());
-        lines.iter().for_each(|line| writer::simple(out, line));
+        for line in lines {
+            writer::simple(out, line);
+        }
         return Ok(Flow::Continue);
     }
     Err(CommandError::text(

@@ -163,6 +163,65 @@ pub(super) static FIELDS: &[Field] = &[
         },
     },
     Field {
+        name: "unixsocket",
+        doc: "Path of a unix socket to listen at, beside the port; empty: none. One that a killed server left behind is replaced.",
+        default: "",
+        set: |config, text| {
+            config.unixsocket = path(text);
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.unixsocket.as_deref())),
+    },
+    Field {
+        name: "unixsocketperm",
+        doc: "Mode of that socket, in octal: 700 for this user, 770 for the group, too.",
+        default: "700",
+        set: |config, text| {
+            let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o777);
+            let problem = || format!("'{text}' is not a mode from 0 to 777");
+            config.unixsocketperm = mode.ok_or_else(problem)?;
+            Ok(())
+        },
+        get: |config| Some(quoted(&format!("{:o}", config.unixsocketperm))),
+    },
+    Field {
+        name: "tls_port",
+        doc: "TCP port of the Redis protocol over TLS (1.2 or 1.3), beside the plain one; 0: none. Needs tls_cert and tls_key.",
+        default: "0",
+        set: |config, text| whole(text, 0, u16::MAX.into()).map(|port| config.tls_port = port),
+        get: |config| Some(config.tls_port.to_string()),
+    },
+    Field {
+        name: "tls_cert",
+        doc: "File of the server's certificate and those between it and its authority, PEM.",
+        default: "",
+        set: |config, text| {
+            config.tls_cert = path(text);
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.tls_cert.as_deref())),
+    },
+    Field {
+        name: "tls_key",
+        doc: "File of its private key, PEM; must not be readable by others.",
+        default: "",
+        set: |config, text| {
+            config.tls_key = path(text);
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.tls_key.as_deref())),
+    },
+    Field {
+        name: "tls_ca",
+        doc: "File of authorities, PEM: clients must show a certificate of one of them. Empty: they need none.",
+        default: "",
+        set: |config, text| {
+            config.tls_ca = path(text);
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.tls_ca.as_deref())),
+    },
+    Field {
         name: "data_dir",
         doc: "Directory of all data. Made with mode 0700 if absent; belongs to one server at a time.",
         default: "./db_data",
@@ -342,6 +401,14 @@ pub(super) static FIELDS: &[Field] = &[
         default: "0",
         set: |config, text| parse_seconds(text).map(|time| config.timeout = time),
         get: |config| Some(quoted(&show_time(config.timeout))),
+    },
+    Field {
+        name: "request_timeout",
+        doc: "Time in which a client that has begun a request must send the rest, or 16 KB more of it, in seconds, or as 60s;\n\
+              0: it may take for ever.",
+        default: "60s",
+        set: |config, text| parse_seconds(text).map(|time| config.request_timeout = time),
+        get: |config| Some(quoted(&show_time(config.request_timeout))),
     },
     Field {
         name: "tcp_keepalive",

@@ -33,13 +33,13 @@ impl LsmConfig {
 
 /// # Errors
 /// Others can read the file, or it is not there.
-pub(super) fn is_private(path: &Path) -> Result<(), String> {
+pub(crate) fn is_private(path: &Path) -> Result<(), String> {
     let mode = path.metadata().map_err(|error| format!("cannot be opened: {error}"))?;
     if mode.permissions().mode() & OTHERS == 0 {
         return Ok(());
     }
     Err(format!(
-        "it holds a password, and others may read it; run: chmod o= {path}",
+        "it holds a secret, and others may read it; run: chmod o= {path}",
         path = path.display()
     ))
 }

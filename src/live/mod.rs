@@ -18,6 +18,7 @@ use shard::options::SyncPolicy;
 use crate::access::{DigestCell, PasswordDigest, Policy};
 use crate::command::CommandError;
 use crate::config::{FlushDb, LsmConfig, MemoryPlan, SYNC_NAMES, sync_name};
+use crate::overrides::{Outcome, Overrides};
 use crate::resp::{Args, strict_number};
 
 /// Longest timeout that CONFIG SET takes, in seconds (Redis' figure).
@@ -30,6 +31,8 @@ pub struct Live {
     sync: AtomicU8,
     flushdb_erases: AtomicBool,
     timeout_ms: AtomicU64,
+    /// Fixed at start; zero: never.
+    request_timeout: Duration,
     clients_max: AtomicU32,
     /// By [`Number::place`].
     numbers: [AtomicI64; NUMBERS.len()],
@@ -39,6 +42,10 @@ pub struct Live {
     requirepass: DigestCell,
     /// Who may do what, as far as it is fixed at start.
     policy: Policy,
+    /// Settings that CONFIG REWRITE keeps: those that CONFIG SET has changed, and those that were kept before. A bit for each
+    /// place in [`Setting::all`].
+    changed: AtomicU32,
+    overrides: Overrides,
     /// Whom SHUTDOWN tells; empty: nobody stops this one (an embedded engine).
     stop: OnceLock<Sender<()>>,
     /// As many clients as there are descriptors for.
@@ -143,6 +150,46 @@ const SETTINGS: [(&str, Setting); 7] = [
     ("maxclients", Setting::MaxClients),
 ];
 
+impl Setting {
+    fn all() -> impl Iterator<Item = Self> {
+        let plain = [
+            Self::Sync,
+            Self::FlushDb,
+            Self::Timeout,
+            Self::MaxClients,
+            Self::Notify,
+            Self::RequirePass,
+        ];
+        plain.into_iter().chain(NUMBERS.iter().map(|rule| Self::Number(rule.number)))
+    }
+
+    /// Its name in a file of settings.
+    fn key(self) -> String {
+        match self {
+            Self::Sync => "sync".into(),
+            Self::FlushDb => "flushdb".into(),
+            Self::Timeout => "timeout".into(),
+            Self::MaxClients => "maxclients".into(),
+            Self::Notify => "notify_keyspace_events".into(),
+            Self::RequirePass => "requirepass_sha256".into(),
+            Self::Number(number) => NUMBERS[number.place()].name.replace('-', "_"),
+        }
+    }
+
+    fn bit(self) -> u32 {
+        Self::all().position(|other| other == self).map_or(0, |place| 1 << place)
+    }
+}
+
+fn by_key(key: &str) -> Option<Setting> {
+    Setting::all().find(|setting| setting.key() == key)
+}
+
+/// Whether the setting of that name in a file is one that CONFIG SET changes.
+pub(crate) fn can_change(key: &str) -> bool {
+    by_key(key).is_some()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Sync(u8),
@@ -152,6 +199,20 @@ enum Change {
     Notify(u32),
     RequirePass(Option<PasswordDigest>),
     Number(Number, i64),
+}
+
+impl Change {
+    fn setting(self) -> Setting {
+        match self {
+            Self::Sync(_) => Setting::Sync,
+            Self::FlushDb(_) => Setting::FlushDb,
+            Self::TimeoutMs(_) => Setting::Timeout,
+            Self::MaxClients(_) => Setting::MaxClients,
+            Self::Notify(_) => Setting::Notify,
+            Self::RequirePass(_) => Setting::RequirePass,
+            Self::Number(number, _) => Setting::Number(number),
+        }
+    }
 }
 
 impl Live {
@@ -167,6 +228,8 @@ impl Live {
             clients_ceiling,
             at_start: config.redis_settings(plan),
             policy: config.access_policy(),
+            request_timeout: config.request_timeout,
+            overrides: Overrides::new(config.data_dir.clone()),
             ..Self::default()
         };
         let sync = SYNC_NAMES.iter().position(|(_, policy)| *policy == config.sync);
@@ -185,6 +248,9 @@ impl Live {
         ] {
             live.store(Change::Number(number, value));
         }
+        let kept = config.overridden.iter().filter_map(|name| by_key(name));
+        live.changed
+            .store(kept.map(Setting::bit).fold(0, |bits, bit| bits | bit), Ordering::Relaxed);
         live
     }
 
@@ -210,6 +276,11 @@ impl Live {
     pub fn timeout(&self) -> Option<Duration> {
         let ms = self.timeout_ms.load(Ordering::Relaxed);
         (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    /// Time in which a request that was begun must go on; `None`: it need not.
+    pub(crate) fn request_timeout(&self) -> Option<Duration> {
+        (!self.request_timeout.is_zero()).then_some(self.request_timeout)
     }
 
     pub fn clients_max(&self) -> u32 {
@@ -280,6 +351,30 @@ impl Live {
         self.numbers[number.place()].load(Ordering::Relaxed)
     }
 
+    /// CONFIG REWRITE: begins to write the settings that were changed.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub(crate) fn rewrite(&self) -> Result<Outcome, String> {
+        let changed = self.changed.load(Ordering::Acquire);
+        let kept = Setting::all().filter(|setting| changed & setting.bit() != 0);
+        let lines: Vec<String> = kept.map(|setting| self.line(setting)).collect();
+        self.overrides.write(&lines)
+    }
+
+    /// A setting as a line of TOML.
+    fn line(&self, setting: Setting) -> String {
+        let value = match setting {
+            Setting::RequirePass => {
+                self.requirepass().map(PasswordDigest::to_hex).unwrap_or_default()
+            }
+            Setting::Timeout => format!("{}ms", self.timeout_ms.load(Ordering::Relaxed)),
+            other => self.show(other),
+        };
+        // All of them are read from strings, too.
+        format!("{} = {}\n", setting.key(), toml::Value::String(value))
+    }
+
     /// Names and values for CONFIG GET.
     pub fn settings(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         self.at_start.iter().map(|(name, value)| {
@@ -316,27 +411,32 @@ impl Live {
             return Err(CommandError::Syntax);
         }
         let pairs = || (2..args.len()).step_by(2).map(|at| (args.arg(at), args.arg(at + 1)));
-        let mut settings = Vec::new();
-        for (name, _) in pairs() {
+        let (mut settings, mut changes) = (Vec::new(), Vec::new());
+        for (name, value) in pairs() {
             let text = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
             let Some(setting) = setting(&text) else {
-                if self.at_start.iter().any(|(known, _)| *known == text) {
-                    return Err(CommandError::config(name, "can't set immutable config"));
+                match self.at_start.iter().find(|(known, _)| *known == text) {
+                    // Scripts of setups say again what holds anyway: `appendonly yes`, `save ""`.
+                    Some((_, now)) if value.eq_ignore_ascii_case(now.as_bytes()) => continue,
+                    Some(_) => {
+                        return Err(CommandError::config(name, "can't set immutable config"));
+                    }
+                    None => return Err(CommandError::unknown_setting(name)),
                 }
-                return Err(CommandError::unknown_setting(name));
             };
             if settings.contains(&setting) {
                 return Err(CommandError::config(name, "duplicate parameter"));
             }
             settings.push(setting);
+            changes.push((setting, name, value));
         }
-        let mut changes = Vec::new();
-        for ((name, value), setting) in pairs().zip(settings) {
-            let change = self.parse(setting, value);
-            changes.push(change.map_err(|problem| CommandError::config(name, problem))?);
-        }
+        let parsed = changes.into_iter().map(|(setting, name, value)| {
+            self.parse(setting, value).map_err(|problem| CommandError::config(name, problem))
+        });
+        let changes = parsed.collect::<Result<Vec<_>, _>>()?;
         for change in changes {
             self.store(change);
+            self.changed.fetch_or(change.setting().bit(), Ordering::AcqRel);
         }
         Ok(())
     }

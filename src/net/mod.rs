@@ -1,17 +1,23 @@
 //! Sockets on the core's ring.
 pub(crate) mod arrivals;
 pub(crate) mod connection;
+pub mod listeners;
+pub(crate) mod tls;
 
 use std::io::Write as _;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use listeners::Transport;
 
 /// A plain stream over a second descriptor of the socket.
 fn stream(socket: &OwnedFd) -> Option<TcpStream> {
     socket.try_clone().ok().map(TcpStream::from)
 }
 
-/// No delay for small replies. Keepalive is the listener's, inherited.
+/// No delay for small replies. (A unix socket knows no such thing.) Keepalive is the listener's, inherited.
 pub(crate) fn tune(socket: &OwnedFd) {
     if let Some(stream) = stream(socket) {
         // A socket that refuses it works all the same.
@@ -36,7 +42,14 @@ pub(crate) struct Addresses {
     pub(crate) is_local: bool,
 }
 
-pub(crate) fn addresses(socket: &OwnedFd) -> Addresses {
+pub(crate) fn addresses(socket: &OwnedFd, transport: Transport) -> Addresses {
+    if transport == Transport::Unix {
+        // As Redis writes it: the path of the socket, and no port.
+        let local = socket.try_clone().map(UnixStream::from).and_then(|stream| stream.local_addr());
+        let path = local.ok().and_then(|local| local.as_pathname().map(Path::to_owned));
+        let text = format!("{}:0", path.unwrap_or_default().display());
+        return Addresses { peer: text.clone(), local: text, is_local: true };
+    }
     let text = |address: std::io::Result<SocketAddr>| {
         address.map_or_else(|_| String::new(), |address| address.to_string())
     };

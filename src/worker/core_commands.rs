@@ -5,8 +5,9 @@
 
 use shard::key::SeqNo;
 
-use super::Worker;
-use crate::command::{CommandError, Spec};
+use super::late::LateReply;
+use super::{Worker, late::rewrite_failed};
+use crate::command::{CommandError, CommandId, Spec};
 use crate::reply::Sink;
 use crate::resp::Args;
 use crate::slab::Key;
@@ -35,11 +36,17 @@ impl Worker {
     #[expect(clippy::match_single_binding, clippy::unused_self, reason = "there is none yet")]
     fn run_core_command(
         &mut self,
-        _key: Key,
+        key: Key,
         spec: &'static Spec,
         _args: Args<'_>,
     ) -> Result<(), CommandError> {
         match spec.id {
+            CommandId::ConfigRewrite => {
+                let outcome =
+                    self.shared.live.rewrite().map_err(|problem| rewrite_failed(&problem))?;
+                self.answer_when(key, LateReply::Rewrite(outcome));
+                Ok(())
+            }
             _ => unreachable!("{} is not for the core", spec.name),
         }
     }

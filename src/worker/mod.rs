@@ -10,13 +10,13 @@
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
 mod core_commands;
+mod late;
 mod multishard;
 mod rounds;
 mod sockets;
 mod transactions;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,26 +39,32 @@ use crate::limits::{AUTH_TIME_MAX, MESSAGES_PER_PASS, OUTPUT_STALL_MAX, SWEEP_IN
 use crate::live::Live;
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
+use crate::net::listeners::Listener;
 use crate::requests::{Anew, Finished, Requests};
 use crate::resp::ParserLimits;
 use crate::server::Shared;
 use crate::slab::{Key, Slab};
 use crate::slots::SlotTable;
+use crate::worker::late::Late;
 
-/// The token of the listener; connections' tokens have a generation and an index, neither as large.
+/// The token of the first listener, those of the others below it; connections' tokens have an index that is never as large.
 const LISTENER: u64 = (1 << 56) - 1;
+/// The plain port, the unix socket, the port for TLS.
+const LISTENERS_MAX: u64 = 3;
+
+/// The token of the listener at `place`.
+fn listener_token(place: usize) -> u64 {
+    LISTENER - place as u64
+}
+
+/// The place of the listener whose token this is, if it is one.
+fn listener_place(token: u64) -> Option<usize> {
+    let below = LISTENER.checked_sub(token)?;
+    usize::try_from(below).ok().filter(|_| below < LISTENERS_MAX)
+}
 
 /// How long a stopping core waits for clients to take their last replies.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
-
-/// A reply that leaves when its time has come: to a wrong password.
-#[derive(Debug)]
-struct Late {
-    due: Duration,
-    key: Key,
-    hole: u32,
-    reply: Vec<u8>,
-}
 
 /// What requests may be like.
 #[derive(Debug, Clone, Copy)]
@@ -89,9 +95,7 @@ pub(crate) struct Worker {
     shared: Arc<Shared>,
     facts: ServerFacts,
     limits: InputLimits,
-    listener: Option<OwnedFd>,
-    /// Its accept ended and is to be armed again.
-    accept_paused: bool,
+    listeners: Vec<Listener>,
     next_core: usize,
     conns: Slab<Connection>,
     outbox: Outbox,
@@ -132,14 +136,14 @@ impl Worker {
         executor: Executor,
         slots: SlotTable,
         shared: Arc<Shared>,
-        listener: Option<OwnedFd>,
+        listeners: Vec<Listener>,
     ) -> Self {
         let ring = env.ring().clone();
         let cores = shared.cores;
         let limits = InputLimits { bulk_bytes_max: shared.bulk_bytes_max };
         let facts = ServerFacts { now_us: 0, live: Arc::clone(&shared.live) };
-        if let Some(listener) = &listener {
-            ring.accept_multi(listener, LISTENER);
+        for (place, listener) in listeners.iter().enumerate() {
+            ring.accept_multi(&listener.socket, listener_token(place));
         }
         let now = env.now();
         Self {
@@ -151,8 +155,7 @@ impl Worker {
             slots: Rc::new(slots),
             facts,
             limits,
-            listener,
-            accept_paused: false,
+            listeners,
             next_core: 0,
             conns: Slab::default(),
             outbox: Outbox::new(index, cores),
@@ -220,14 +223,14 @@ impl Worker {
                 self.requests.begin(
                     *request,
                     &mut self.executor,
-                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
                     &mut self.finished,
                 );
                 self.count_anew();
                 self.deliver();
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
-            Message::Adopt(socket) => self.adopt(socket),
+            Message::Adopt(socket, transport) => self.adopt(socket, transport),
             Message::Call(call) => call(&self.tools),
             Message::Stop => self.stop(),
             Message::Leave => self.left = true,
@@ -330,7 +333,7 @@ impl Worker {
                 Target::Request(key) => self.requests.fetched(
                     key,
                     &mut self.executor,
-                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
                     &mut self.finished,
                 ),
             };
@@ -399,7 +402,7 @@ impl Worker {
         }
         self.requests.retry(
             &mut self.executor,
-            &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+            &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
             &mut self.finished,
         );
         self.count_anew();
@@ -437,17 +440,17 @@ impl Worker {
         if now < self.next_sweep {
             return;
         }
-        self.answer_late(now);
-        let next_late = self.late.iter().map(|late| late.due).min();
+        let next_late = self.answer_late(now);
         self.next_sweep = next_late.unwrap_or(Duration::MAX).min(now + SWEEP_INTERVAL);
-        if let Some(listener) = &self.listener
-            && std::mem::take(&mut self.accept_paused)
-        {
-            self.ring.accept_multi(listener, LISTENER);
+        for (place, listener) in self.listeners.iter_mut().enumerate() {
+            if std::mem::take(&mut listener.is_paused) {
+                self.ring.accept_multi(&listener.socket, listener_token(place));
+            }
         }
         self.net.tell_rates(&mut self.swept, now);
         (self.net.input_held_max, self.net.output_held_max) = (0, 0);
         let timeout = self.shared.live.timeout();
+        let request_timeout = self.shared.live.request_timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             let held = (conn.unparsed_bytes() as u64, conn.waiting_output() as u64);
@@ -467,6 +470,16 @@ impl Worker {
                     self.kill(key);
                     continue;
                 }
+            }
+            if conn.is_handshaking() && now.saturating_sub(conn.accepted_at) > AUTH_TIME_MAX {
+                tracing::debug!(peer = conn.session.peer, "closed: no TLS handshake in time");
+                self.kill(key);
+                continue;
+            }
+            if request_timeout.is_some_and(|timeout| conn.sends_too_slowly(now, timeout)) {
+                tracing::debug!(peer = conn.session.peer, "closed: its request did not come");
+                self.kill(key);
+                continue;
             }
             if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
@@ -502,22 +515,6 @@ impl Worker {
         }
     }
 
-    /// Sends the replies whose time has come.
-    fn answer_late(&mut self, now: Duration) {
-        let mut next = 0;
-        while let Some(late) = self.late.get(next) {
-            if late.due > now {
-                next += 1;
-                continue;
-            }
-            let Late { key, hole, reply, .. } = self.late.swap_remove(next);
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.replies.fill(hole, reply.into(), SeqNo(0));
-                self.flush(key);
-            }
-        }
-    }
-
     // ---- stop ----
 
     fn stop(&mut self) {
@@ -525,8 +522,10 @@ impl Worker {
             return;
         }
         self.stopping = Some(self.env.now());
-        self.listener = None;
-        self.ring.cancel(LISTENER);
+        for place in 0..self.listeners.len() {
+            self.ring.cancel(listener_token(place));
+        }
+        self.listeners.clear();
         for key in self.conns.keys() {
             self.hang_up(key);
         }
@@ -543,10 +542,11 @@ impl Worker {
 /// Telemetry of this core at this moment; with what it counts by command only if that is shown: up to a megabyte.
 fn core_stats(
     index: usize,
-    net: NetStats,
+    net: &NetStats,
     connections: usize,
     tallies: &Tallies,
 ) -> impl Fn(&Executor, bool) -> CoreStats {
+    let net = *net;
     move |executor, shows_commands| CoreStats {
         index,
         net: NetStats { connections: connections as u64, ..net },

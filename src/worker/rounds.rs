@@ -8,7 +8,8 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use super::{Late, Worker, transactions};
+use super::late::{Late, LateReply};
+use super::{Worker, transactions};
 use crate::access::{self, Login};
 use crate::command::{self, CommandId, Flow, Place, Refusal, ServerFacts, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
@@ -71,6 +72,7 @@ impl Worker {
         let consumed = self.run_commands(key, bytes);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.arrivals.parsed(consumed);
+            conn.note_parsed(consumed);
             conn.push_input(&bytes[consumed..]);
         }
         self.after_commands(key);
@@ -87,6 +89,7 @@ impl Worker {
             if let Some(conn) = self.conns.get_mut(key) {
                 conn.input = input;
                 conn.arrivals.parsed(consumed);
+                conn.note_parsed(consumed);
                 conn.consume(from + consumed);
             }
         }
@@ -376,7 +379,7 @@ impl Round<'_> {
         };
         let reply = conn.replies.buffer().split_off(from);
         let (due, hole) = (self.env.now() + wait, conn.replies.hole(0));
-        self.late.push(Late { due, key: self.key, hole, reply });
+        self.late.push(Late { due, key: self.key, hole, reply: LateReply::Ready(reply) });
         *self.next_sweep = (*self.next_sweep).min(due);
         Step::Stop
     }

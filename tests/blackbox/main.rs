@@ -15,6 +15,7 @@ mod common;
 
 mod admin;
 mod clients;
+mod doors;
 mod flush;
 mod info;
 mod kill9;
