@@ -44,6 +44,11 @@ impl Asked {
         self.next_received_at = received_at;
     }
 
+    /// What the last reply answers.
+    pub(crate) fn last(&self) -> Option<CommandId> {
+        self.next_kind
+    }
+
     /// A reply, or its place, was added.
     #[inline]
     pub(crate) fn added(&mut self, is_error: bool) {

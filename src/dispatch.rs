@@ -92,7 +92,7 @@ impl Outbox {
     }
 
     /// Whether something goes to `core` already: what comes later must not overtake it.
-    fn has(&self, core: usize) -> bool {
+    pub(crate) fn has(&self, core: usize) -> bool {
         self.requests[core].is_some()
     }
 
@@ -317,7 +317,7 @@ impl Dispatcher<'_> {
             return Dispatched::Next;
         }
         let rule = match id {
-            CommandId::Dbsize | CommandId::LatencyReset => Rule::Sum(0),
+            CommandId::Dbsize => Rule::Sum(0),
             CommandId::Keys => Rule::Concat { elements: 0, bytes: Vec::new() },
             CommandId::Randomkey => Rule::Pick { seen: 0, picked: None, protocol: conn.protocol },
             CommandId::LatencyHistogram => {

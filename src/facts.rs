@@ -27,6 +27,8 @@ pub(crate) struct NetStats {
     pub(crate) commands_from_mesh: u64,
     /// Connections closed because they did not read their replies.
     pub(crate) output_closed: u64,
+    /// Changes of keys that were not told to another core that was too far behind.
+    pub(crate) events_dropped: u64,
     /// Passes of the core's loop.
     pub(crate) passes: u64,
     /// What the shard had counted of reads, and of those that found a value, when these counts began.
@@ -68,6 +70,7 @@ impl NetStats {
         self.output_held_max = self.output_held_max.max(other.output_held_max);
         self.commands_from_mesh += other.commands_from_mesh;
         self.output_closed += other.output_closed;
+        self.events_dropped += other.events_dropped;
         self.passes += other.passes;
         self.reads_before += other.reads_before;
         self.read_hits_before += other.read_hits_before;

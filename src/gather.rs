@@ -13,7 +13,7 @@ use crate::resp::{Protocol, writer};
 /// How the answers become one reply.
 #[derive(Debug)]
 pub(crate) enum Rule {
-    /// Integers are added (DEL, EXISTS, DBSIZE, LATENCY RESET).
+    /// Integers are added (DEL, EXISTS, DBSIZE).
     Sum(i64),
     /// All say OK (MSET, FLUSHDB, FLUSHALL).
     Ok,

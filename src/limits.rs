@@ -107,6 +107,33 @@ pub const CLIENT_NAME_BYTES_MAX: usize = 1 << 10;
 /// Longest glob pattern, in bytes. Matching costs at most pattern x text steps.
 pub const GLOB_BYTES_MAX: usize = 1 << 10;
 
+/// Channels and patterns that one connection may listen to, and the bytes of their names with what each costs.
+pub const SUBSCRIPTIONS_MAX: usize = 64 << 10;
+pub const SUBSCRIPTION_BYTES_MAX: usize = 16 << 20;
+/// Longest name of a channel, in bytes: that of a key, as changes of keys are published under it.
+pub const CHANNEL_BYTES_MAX: usize = shard::limits::KEY_BYTES_MAX;
+/// What waits for a subscriber or a monitor that does not read, in bytes, at which it is closed (Redis' figures) ..
+pub const PUSH_BYTES_MAX: usize = 32 << 20;
+/// .. and at which it is closed once that has been so for [`PUSH_TIME_MAX`].
+pub const PUSH_BYTES_FOR_A_WHILE: usize = 8 << 20;
+pub const PUSH_TIME_MAX: Duration = Duration::from_secs(60);
+/// Subscribers that are sent something in one pass; the others follow in the next.
+pub const PUSHED_PER_PASS: usize = 256;
+
+/// Messages of one connection that other cores have not confirmed: then its next command waits.
+pub const PUBLISHES_MAX: u32 = 256;
+/// Changes of keys that wait for the queue to another core; later ones are not told there, and counted.
+pub const EVENTS_BACKLOG_MAX: usize = 64 << 10;
+
+/// Slow commands that a core keeps, whatever is set, and what it keeps of each (Redis' figures).
+pub const SLOWLOG_ENTRIES_MAX: usize = 4 << 10;
+pub const SLOWLOG_ARGS_MAX: usize = 32;
+pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;
+/// Commands with more arguments, or more bytes of them, are timed: they hold their core.
+pub const TIMED_ARGS_MIN: usize = 64;
+pub const TIMED_BYTES_MIN: usize = 64 << 10;
+/// What MONITOR shows of one command, in bytes; one argument in escapes more than that.
+pub const MONITOR_LINE_BYTES_MAX: usize = 64 << 10;
 /// Keys that one SCAN looks at if it does not say (Redis' figure).
 pub const SCAN_COUNT_DEFAULT: u64 = 10;
 /// Keys in the reply to one SCAN, in bytes; then it ends early, and its cursor goes on.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use crossbeam_queue::ArrayQueue;
 use shard::env::ring::Bell;
 
+use crate::ask::{Answer, Ask};
 use crate::command::CommandId;
 use crate::engine::CoreTools;
 use crate::facts::CoreStats;
@@ -170,6 +171,10 @@ pub(crate) enum Message {
     Response(Key, u32, Box<Response>),
     /// A new connection for the receiving core.
     Adopt(OwnedFd, Transport),
+    /// A question, and which connection's hole the answer fills; `None`: no answer is wanted.
+    Ask(Option<(ConnRef, u32)>, Box<Ask>),
+    /// The answer, for the hole of a connection of the receiving core.
+    Answer(Key, u32, Box<Answer>),
     /// Work of the embedded engine on the receiving core; it must not block.
     Call(Box<dyn FnOnce(&CoreTools) + Send>),
     /// Stop taking connections and commands; finish what was read.
@@ -184,6 +189,8 @@ impl std::fmt::Debug for Message {
             Self::Request(_) => "Request",
             Self::Response(..) => "Response",
             Self::Adopt(..) => "Adopt",
+            Self::Ask(..) => "Ask",
+            Self::Answer(..) => "Answer",
             Self::Call(_) => "Call",
             Self::Stop => "Stop",
             Self::Leave => "Leave",
@@ -293,6 +300,11 @@ impl Endpoint {
         } else if let Err(rtrb::PushError::Full(message)) = outgoing.queue.push(message) {
             outgoing.overflow.push_back(message);
         }
+    }
+
+    /// Messages to core `to` that its queue has no room for.
+    pub(crate) fn backlog(&self, to: usize) -> usize {
+        self.outgoing[to].as_ref().map_or(0, |outgoing| outgoing.overflow.len())
     }
 
     /// Moves what overflowed into queues with room, and rings everyone who was sent something. Once per pass.

@@ -11,6 +11,9 @@
 //! - `staged` holds exactly the bytes of the Ready segments, in order.
 //! - A hole is filled once.
 //! - `asked` has an entry for each reply in `segments`, in order, and for those that have left and are not told yet.
+//! - A push (a message to a subscriber) is no reply: it stands between replies, never within one, and `asked` knows nothing of it.
+//!   Its bytes are shared by all who get it, and copied only when they are about to be sent.
+//! - A muted reply (CLIENT REPLY) is one without bytes.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -36,9 +39,13 @@ pub(crate) trait Sink {
 
 #[derive(Debug)]
 enum Segment {
-    Ready { bytes: usize, replies: u32, gate: SeqNo },
-    Hole { id: u32, filled: Option<(Bytes, SeqNo)> },
+    Ready { bytes: usize, replies: u32, gate: SeqNo, muted: bool },
+    Hole { id: u32, filled: Option<(Bytes, SeqNo)>, muted: bool },
+    Push(Bytes),
 }
+
+/// Bytes up to which pushes are gathered for one send; one push more than that.
+const PUSHES_PER_SEND_BYTES: usize = 64 << 10;
 
 /// The queue.
 #[derive(Debug, Default)]
@@ -57,6 +64,18 @@ pub(crate) struct Replies {
     asked: Asked,
     /// Errors that were not told yet, by their first word.
     errors: Option<Box<ErrorClasses>>,
+    muted: Muted,
+}
+
+/// Replies that are not sent (CLIENT REPLY).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Muted {
+    #[default]
+    No,
+    /// The next one.
+    Next,
+    /// All that follow.
+    All,
 }
 
 impl Segment {
@@ -64,6 +83,7 @@ impl Segment {
         match self {
             Self::Ready { replies, .. } => *replies as usize,
             Self::Hole { .. } => 1,
+            Self::Push(_) => 0,
         }
     }
 }
@@ -86,13 +106,19 @@ impl Sink for Replies {
         if failed {
             self.errors.get_or_insert_default().count(&self.staged[self.staged_bytes..]);
         }
+        let muted = self.muted != Muted::No && self.take_muted();
+        if muted {
+            self.staged.truncate(self.staged_bytes);
+        }
+        let added = self.staged.len() - self.staged_bytes;
         self.staged_bytes = self.staged.len();
-        if let Some(Segment::Ready { bytes, replies, gate: first }) = self.segments.back_mut() {
-            *bytes += added;
-            *replies += 1;
-            *first = (*first).max(gate);
-        } else {
-            self.segments.push_back(Segment::Ready { bytes: added, replies: 1, gate });
+        match self.segments.back_mut() {
+            Some(Segment::Ready { bytes, replies, gate: first, muted: same }) if *same == muted => {
+                *bytes += added;
+                *replies += 1;
+                *first = (*first).max(gate);
+            }
+            _ => self.segments.push_back(Segment::Ready { bytes: added, replies: 1, gate, muted }),
         }
     }
 
@@ -101,7 +127,8 @@ impl Sink for Replies {
         let id = self.next_hole;
         self.next_hole = self.next_hole.wrapping_add(1);
         self.open_holes += 1;
-        self.segments.push_back(Segment::Hole { id, filled: None });
+        let muted = self.take_muted();
+        self.segments.push_back(Segment::Hole { id, filled: None, muted });
         self.asked.added(false);
         id
     }
@@ -134,6 +161,59 @@ impl Replies {
         self.open_holes > 0
     }
 
+    /// Holes that are open.
+    pub(crate) fn open_holes(&self) -> u32 {
+        self.open_holes
+    }
+
+    /// The hole that was made last, if it is the last reply here.
+    pub(crate) fn last_hole(&self) -> Option<u32> {
+        match self.segments.back() {
+            Some(Segment::Hole { id, filled: None, .. }) => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing here waits for the log.
+    pub(crate) fn is_released(&self, released: SeqNo) -> bool {
+        self.segments.iter().all(|segment| match segment {
+            Segment::Ready { gate, .. } | Segment::Hole { filled: Some((_, gate)), .. } => {
+                *gate <= released
+            }
+            Segment::Hole { filled: None, .. } | Segment::Push(_) => true,
+        })
+    }
+
+    /// Whether replies to the commands that follow are sent.
+    pub(crate) fn mute(&mut self, muted: Muted) {
+        self.muted = muted;
+    }
+
+    pub(crate) fn muted(&self) -> Muted {
+        self.muted
+    }
+
+    /// Whether the reply that is added now is muted.
+    fn take_muted(&mut self) -> bool {
+        let muted = self.muted;
+        if muted == Muted::Next {
+            self.muted = Muted::No;
+        }
+        muted != Muted::No
+    }
+
+    /// The command that was asked last.
+    pub(crate) fn last_asked(&self) -> Option<CommandId> {
+        self.asked.last()
+    }
+
+    /// Puts bytes that answer nothing behind all that is here. No reply is being written.
+    pub(crate) fn push(&mut self, bytes: Bytes) {
+        assert_eq!(self.staged.len(), self.staged_bytes, "a push never stands within a reply");
+        self.filled_bytes += bytes.len();
+        self.segments.push_back(Segment::Push(bytes));
+    }
+
     /// Bytes that wait here.
     pub(crate) fn held_bytes(&self) -> usize {
         self.staged_bytes + self.filled_bytes
@@ -147,7 +227,7 @@ impl Replies {
     /// The first hole that is still open: all that comes after it waits for it.
     pub(crate) fn first_open_hole(&self) -> Option<u32> {
         self.segments.iter().find_map(|segment| match segment {
-            Segment::Hole { id, filled: None } => Some(*id),
+            Segment::Hole { id, filled: None, .. } => Some(*id),
             _ => None,
         })
     }
@@ -168,10 +248,11 @@ impl Replies {
             self.errors.get_or_insert_default().count(&bytes);
             self.asked.failed(self.segments.range(..place).map(Segment::replies).sum());
         }
-        let Segment::Hole { filled, .. } = &mut self.segments[place] else {
+        let Segment::Hole { filled, muted, .. } = &mut self.segments[place] else {
             unreachable!("it was found as a hole")
         };
         assert!(filled.is_none(), "hole {id} is filled once");
+        let bytes = if *muted { Bytes::new() } else { bytes };
         self.filled_bytes += bytes.len();
         *filled = Some((bytes, gate));
         self.open_holes -= 1;
@@ -192,8 +273,9 @@ impl Replies {
         }
     }
 
-    /// Moves everything that may leave to `out`, in order.
-    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, released: SeqNo) {
+    /// Moves everything that may leave to `out`, in order. `with_pushes`: `out` is about to be sent; else they stay, shared,
+    /// and so does what is behind them.
+    pub(crate) fn drain(&mut self, out: &mut Vec<u8>, released: SeqNo, with_pushes: bool) {
         let mut taken = 0;
         while let Some(front) = self.segments.front_mut() {
             match front {
@@ -217,6 +299,14 @@ impl Replies {
                     self.asked.left(1);
                     self.segments.pop_front();
                 }
+                Segment::Push(bytes)
+                    if with_pushes
+                        && (out.is_empty() || out.len() + bytes.len() <= PUSHES_PER_SEND_BYTES) =>
+                {
+                    out.extend_from_slice(bytes);
+                    self.filled_bytes -= bytes.len();
+                    self.segments.pop_front();
+                }
                 _ => break,
             }
         }
@@ -232,19 +322,21 @@ impl Replies {
         let (mut from, mut before) = (0, 0);
         for segment in &mut self.segments {
             let behind = before + segment.replies();
-            if let Segment::Hole { filled: Some((bytes, gate)), .. } = segment
+            if let Segment::Hole { filled: Some((bytes, gate)), muted, .. } = segment
                 && *gate > released
             {
                 self.asked.failed(before);
                 let mut text = Vec::new();
-                writer::error(&mut text, error);
+                if !*muted {
+                    writer::error(&mut text, error);
+                }
                 self.filled_bytes = self.filled_bytes - bytes.len() + text.len();
                 (*bytes, *gate) = (text.into(), SeqNo(0));
             }
-            if let Segment::Ready { bytes, replies, gate } = segment {
+            if let Segment::Ready { bytes, replies, gate, muted } = segment {
                 let rebuilt_before = rebuilt.len();
                 if *gate > released {
-                    for _ in 0..*replies {
+                    for _ in 0..if *muted { 0 } else { *replies } {
                         writer::error(&mut rebuilt, error);
                     }
                     (before..behind).for_each(|reply| self.asked.failed(reply));
@@ -274,7 +366,7 @@ mod tests {
 
     fn drained(replies: &mut Replies, released: u64) -> String {
         let mut out = Vec::new();
-        replies.drain(&mut out, SeqNo(released));
+        replies.drain(&mut out, SeqNo(released), true);
         String::from_utf8(out).unwrap()
     }
 
@@ -366,5 +458,55 @@ mod tests {
         assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 3);
         assert_eq!(told(&tallies), [(4, 1), (2, 1), (2, 2)]);
         assert!(replies.is_empty() && !replies.has_left());
+    }
+
+    #[test]
+    fn a_push_stands_between_replies_and_waits_for_its_turn() {
+        let mut replies = Replies::default();
+        push(&mut replies, "a", 0);
+        let hole = replies.hole(0);
+        replies.push(Bytes::from_static(b"<1>"));
+        push(&mut replies, "c", 0);
+        replies.push(Bytes::from_static(b"<2>"));
+        assert_eq!(drained(&mut replies, 0), "a");
+        replies.fill(hole, Bytes::from_static(b"b"), SeqNo(0));
+        let mut out = Vec::new();
+        replies.drain(&mut out, SeqNo(0), false);
+        assert_eq!(out, b"b", "shared until it is sent");
+        assert_eq!(replies.held_bytes(), 7);
+        assert_eq!(drained(&mut replies, 0), "<1>c<2>");
+        assert!(replies.is_empty() && replies.held_bytes() == 0);
+        let mut tallies = Tallies::default();
+        assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 0);
+        // Of many only what one send should take.
+        for _ in 0..3 {
+            replies.push(Bytes::from(vec![b'x'; PUSHES_PER_SEND_BYTES / 2]));
+        }
+        assert_eq!(drained(&mut replies, 0).len(), PUSHES_PER_SEND_BYTES);
+        assert_eq!(drained(&mut replies, 0).len(), PUSHES_PER_SEND_BYTES / 2);
+    }
+
+    #[test]
+    fn a_muted_reply_leaves_without_bytes_and_is_counted() {
+        let mut replies = Replies::default();
+        replies.answering(Some(CommandId::Set), Duration::ZERO);
+        push(&mut replies, "a", 0);
+        replies.mute(Muted::All);
+        push(&mut replies, "-ERR b\r\n", 3);
+        let hole = replies.hole(0);
+        push(&mut replies, "d", 7);
+        replies.mute(Muted::No);
+        push(&mut replies, "e", 0);
+        replies.mute(Muted::Next);
+        push(&mut replies, "not", 0);
+        push(&mut replies, "f", 0);
+        assert_eq!(drained(&mut replies, 2), "a");
+        replies.fill(hole, Bytes::from_static(b"c"), SeqNo(0));
+        replies.fail_gated(SeqNo(5), "ERR gone");
+        assert_eq!(drained(&mut replies, 5), "ef");
+        assert!(replies.is_empty() && replies.held_bytes() == 0);
+        let mut tallies = Tallies::default();
+        assert_eq!(replies.tell(Duration::ZERO, &mut tallies), 2);
+        assert_eq!(tallies.of(CommandId::Set).calls, 7);
     }
 }

@@ -6,20 +6,24 @@
 //! - A response holds `RESPONSE_BYTES_MAX` and one reply at most: commands beyond that go back, not run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use shard::env::Env as _;
+use shard::env::glommio::GlommioEnv;
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
-use crate::command::{CommandId, shows_commands};
+use crate::command::{CommandId, shows_commands, table};
 use crate::execute::{Executor, Ran, Target};
 use crate::facts::CoreStats;
 use crate::ledger::{Account, Holding};
-use crate::limits::RESPONSE_BYTES_MAX;
+use crate::limits::{RESPONSE_BYTES_MAX, TIMED_ARGS_MIN};
 use crate::mesh::{ConnRef, Payload, Request, Response};
 use crate::reply::Sink;
-use crate::resp::writer;
+use crate::resp::{Args, writer};
 use crate::slab::{Key, Slab};
+use crate::worker::{SlowNote, Thresholds};
 
 /// The answer to one command of a request.
 #[derive(Debug)]
@@ -81,6 +85,9 @@ struct UnderWay {
     /// Commands run so far.
     ran: usize,
     answers: Answers,
+    /// When it was last taken up, and since when its next command waits: to be admitted, or else for the disk.
+    began: Duration,
+    stalled_since: Option<(Duration, bool)>,
 }
 
 /// See the module.
@@ -93,16 +100,14 @@ pub(crate) struct Requests {
     waiting: Vec<Key>,
     /// Those that wait for the log: the gate, ascending, and whose.
     gated: std::collections::VecDeque<(SeqNo, Key)>,
-    anew: Option<Anew>,
-}
-
-/// What this core counts is to begin anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Anew {
-    /// LATENCY RESET has come.
-    Latencies,
-    /// CONFIG RESETSTAT has come: those, too.
-    All,
+    /// CONFIG RESETSTAT has come: what this core counts is to begin anew.
+    anew: bool,
+    /// The time of this pass, and what counts as slow.
+    now: Duration,
+    clock: Option<GlommioEnv>,
+    thresholds: Thresholds,
+    /// Commands that took long, and whose they are.
+    slow: Vec<(ConnRef, SlowNote)>,
 }
 
 /// A response and where it goes.
@@ -115,8 +120,28 @@ impl Requests {
             under_way: Slab::default(),
             waiting: Vec::new(),
             gated: std::collections::VecDeque::new(),
-            anew: None,
+            anew: false,
+            now: Duration::ZERO,
+            clock: None,
+            thresholds: Thresholds::default(),
+            slow: Vec::new(),
         }
+    }
+
+    /// For what is timed.
+    pub(crate) fn set_clock(&mut self, clock: GlommioEnv) {
+        self.clock = Some(clock);
+    }
+
+    /// A pass began.
+    pub(crate) fn at(&mut self, now: Duration, thresholds: Thresholds) {
+        self.now = now;
+        self.thresholds = thresholds;
+    }
+
+    /// Commands that took long since the last call.
+    pub(crate) fn take_slow(&mut self) -> Vec<(ConnRef, SlowNote)> {
+        std::mem::take(&mut self.slow)
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -131,7 +156,13 @@ impl Requests {
         stats: &dyn Fn(&Executor, bool) -> CoreStats,
         finished: &mut Vec<Finished>,
     ) {
-        let key = self.under_way.insert(UnderWay { request, ran: 0, answers: Answers::default() });
+        let key = self.under_way.insert(UnderWay {
+            request,
+            ran: 0,
+            answers: Answers::default(),
+            began: self.now,
+            stalled_since: None,
+        });
         self.go_on(key, executor, stats, finished);
     }
 
@@ -162,9 +193,9 @@ impl Requests {
         is_there
     }
 
-    /// Which of this core's counts are to begin anew; told once.
-    pub(crate) fn take_anew(&mut self) -> Option<Anew> {
-        self.anew.take()
+    /// Whether this core's counts are to begin anew; told once.
+    pub(crate) fn take_anew(&mut self) -> bool {
+        std::mem::take(&mut self.anew)
     }
 
     pub(crate) fn any_waiting(&self) -> bool {
@@ -182,9 +213,12 @@ impl Requests {
         stats: &dyn Fn(&Executor, bool) -> CoreStats,
         finished: &mut Vec<Finished>,
     ) {
-        let Some(UnderWay { request, ran, answers }) = self.under_way.get_mut(key) else {
+        let Some(UnderWay { request, ran, answers, began, stalled_since }) =
+            self.under_way.get_mut(key)
+        else {
             unreachable!("a request is there until it is finished")
         };
+        *began = self.now;
         let mut foreseen = *ran;
         while let Some(&command) = request.commands().get(*ran) {
             if answers.is_full() {
@@ -210,15 +244,8 @@ impl Requests {
                 let stats = stats(executor, shows_commands(command.id, args));
                 answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats))));
             } else if command.id == CommandId::ConfigResetstat {
-                self.anew = Some(Anew::All);
+                self.anew = true;
                 writer::ok(answers.buffer());
-                answers.done(SeqNo(0));
-            } else if command.id == CommandId::LatencyReset {
-                // Named events are series that are not kept here; without a name all is reset.
-                if args.len() == 2 {
-                    self.anew = self.anew.max(Some(Anew::Latencies));
-                }
-                writer::integer(answers.buffer(), 0);
                 answers.done(SeqNo(0));
             } else if command.id == CommandId::Watch {
                 if let Some(flag) = request.watch(&command) {
@@ -229,6 +256,12 @@ impl Requests {
             } else {
                 let target = Target::Request(key);
                 let is_next = command.hole == request.head;
+                let is_timed =
+                    self.thresholds.times_all || args.len() >= TIMED_ARGS_MIN || request.is_large();
+                let clock = self.clock.as_ref().filter(|_| is_timed);
+                let since =
+                    stalled_since.map(|(since, _)| since).or_else(|| clock.map(GlommioEnv::now));
+                let open = answers.open;
                 let protocol = command.protocol;
                 let ran = if command.id == CommandId::Exec {
                     let watch = request.watch(&command);
@@ -237,16 +270,32 @@ impl Requests {
                     executor.run(command.id, args, protocol, target, is_next, answers)
                 };
                 match ran {
-                    Ran::Done => {}
+                    Ran::Done => {
+                        if let Some(since) = since
+                            && answers.open == open
+                        {
+                            let now = clock.map_or(self.now, GlommioEnv::now);
+                            let took = now.saturating_sub(since);
+                            let stalled =
+                                stalled_since.take().is_some_and(|(_, is_stall)| is_stall);
+                            let origin = request.origin;
+                            let slow = &mut self.slow;
+                            note(slow, self.thresholds, origin, command.id, args, took, stalled);
+                        }
+                        *stalled_since = None;
+                    }
                     Ran::Fetching => {
+                        stalled_since.get_or_insert((self.now, false));
                         answers.hold(&self.output);
                         return;
                     }
                     Ran::NoRoom | Ran::Wait if answers.each.is_empty() => {
+                        stalled_since.get_or_insert((self.now, true));
                         self.waiting.push(key);
                         return;
                     }
                     Ran::Wait => {
+                        stalled_since.get_or_insert((self.now, true));
                         answers.hold(&self.output);
                         self.waiting.push(key);
                         return;
@@ -279,6 +328,14 @@ impl Requests {
         let Some(under_way) = self.under_way.get_mut(key) else {
             unreachable!("a request is there until it is finished")
         };
+        let took = self.now.saturating_sub(under_way.began);
+        if self.thresholds.is_slow(took)
+            && let Some(command) = under_way.request.commands().get(hole as usize)
+        {
+            let request = &under_way.request;
+            let (origin, args) = (request.origin, request.args(command));
+            note(&mut self.slow, self.thresholds, origin, command.id, args, took, false);
+        }
         let answers = &mut under_way.answers;
         let answer = &mut answers.each[hole as usize];
         assert!(matches!(answer, Answer::Open), "a command is answered once");
@@ -332,7 +389,7 @@ impl Requests {
     }
 
     fn finish(&mut self, key: Key, finished: &mut Vec<Finished>) {
-        let Some(UnderWay { request, ran, answers }) = self.under_way.remove(key) else {
+        let Some(UnderWay { request, ran, answers, .. }) = self.under_way.remove(key) else {
             unreachable!("a request is finished once")
         };
         let Answers { buffer, each, holding, .. } = answers;
@@ -359,6 +416,23 @@ impl Requests {
     }
 }
 
+/// Notes a command of another core's connection, if it took long.
+fn note(
+    slow: &mut Vec<(ConnRef, SlowNote)>,
+    thresholds: Thresholds,
+    origin: ConnRef,
+    id: CommandId,
+    args: Args<'_>,
+    took: Duration,
+    stalled: bool,
+) {
+    if thresholds.is_slow(took)
+        && let Some(spec) = table::by_id(id)
+    {
+        slow.push((origin, SlowNote::new(spec, args, took, stalled)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,7 +454,13 @@ mod tests {
                 None => assert_eq!(answers.hole(0), hole),
             }
         }
-        requests.under_way.insert(UnderWay { request, ran: gates.len(), answers })
+        requests.under_way.insert(UnderWay {
+            request,
+            ran: gates.len(),
+            answers,
+            began: Duration::ZERO,
+            stalled_since: None,
+        })
     }
 
     fn texts(finished: &mut Vec<Finished>) -> Vec<String> {

@@ -31,6 +31,7 @@ use crate::live::Live;
 use crate::loading::Greeter;
 use crate::mesh::{Door, Message, Wires, wire};
 use crate::net::listeners::{Listener, MoreListeners, SocketFile, Transport};
+use crate::pubsub::Audience;
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
 use crate::worker::Worker;
@@ -74,6 +75,11 @@ pub(crate) struct Shared {
     /// Of wrong passwords, by address.
     pub(crate) penalties: Penalties,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
+    pub(crate) audience: Arc<Audience>,
+    /// On which cores there are monitors.
+    pub(crate) monitored: Audience,
+    /// The number of the next slow command.
+    pub(crate) slow_ids: AtomicU64,
     pub(crate) telemetry: crate::telemetry::Static,
     pub(crate) watch: OnceLock<Arc<WatchCounters>>,
     /// Set when all shards are open.
@@ -188,6 +194,9 @@ impl Server {
             live: Arc::new(setup.live),
             penalties: Penalties::default(),
             tls: tls_settings,
+            audience: Arc::new(Audience::new(cores)),
+            monitored: Audience::new(cores),
+            slow_ids: AtomicU64::new(0),
             telemetry: setup.telemetry,
             watch: OnceLock::new(),
             recovery: OnceLock::new(),

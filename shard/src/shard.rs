@@ -239,6 +239,11 @@ impl<E: Env> Shard<E> {
         }
     }
 
+    /// The newest operation: what waits for it has waited for all of this shard.
+    pub fn last_seq(&self) -> SeqNo {
+        self.inner.progress.last.get()
+    }
+
     /// Waits until [`Shard::released_seq`] has reached `seq`.
     ///
     /// # Errors

@@ -1,12 +1,11 @@
 //! CLIENT: what a connection tells of itself.
 
-use std::fmt::Write as _;
-
 use super::connection::shortened;
 use super::error::CommandError;
-use super::session::{ServerFacts, Session};
+use super::session::Session;
+use super::table::{CommandId, Spec};
 use crate::limits::CLIENT_NAME_BYTES_MAX;
-use crate::resp::{Args, writer};
+use crate::resp::{Args, Protocol, strict_number, writer};
 
 /// A name may hold graphic ASCII only: it stands between blanks in lists of clients.
 pub(super) fn check_name(name: &[u8], what: &'static str) -> Result<(), CommandError> {
@@ -58,28 +57,72 @@ pub(super) fn setinfo(
     Ok(())
 }
 
-pub(super) fn info(session: &Session, server: &ServerFacts, out: &mut Vec<u8>) {
-    let seconds = |since: u64| server.now_us.saturating_sub(since) / 1_000_000;
-    let mut line = String::new();
-    // A String takes every write.
-    let _ = writeln!(
-        line,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 \
-         qbuf={} qbuf-free=0 argv-mem=0 multi-mem=0 obl={} oll=0 omem=0 tot-mem={} events=r \
-         cmd=client|info user=default redir=-1 resp={} lib-name={} lib-ver={}",
-        session.id,
-        session.peer,
-        session.local,
-        session.descriptor,
-        String::from_utf8_lossy(&session.name),
-        seconds(session.connected_us),
-        seconds(session.last_command_us),
-        session.input_bytes,
-        session.output_bytes,
-        session.input_bytes + session.output_bytes,
-        session.protocol.number(),
-        String::from_utf8_lossy(&session.lib_name),
-        String::from_utf8_lossy(&session.lib_version),
-    );
-    writer::verbatim(out, line.as_bytes(), session.protocol);
+/// NO-EVICT and NO-TOUCH: neither evicts nor ages anything here, so that the switch is only noted.
+pub(super) fn switch(
+    session: &mut Session,
+    spec: &Spec,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    let on = match args.arg(2) {
+        on if on.eq_ignore_ascii_case(b"on") => true,
+        off if off.eq_ignore_ascii_case(b"off") => false,
+        _ => return Err(CommandError::Syntax),
+    };
+    if spec.id == CommandId::ClientNoEvict {
+        session.no_evict = on;
+    } else {
+        session.no_touch = on;
+    }
+    writer::ok(out);
+    Ok(())
+}
+
+/// Nothing tells clients what they should forget: TRACKING can only be switched off.
+pub(super) fn tracking(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError> {
+    match (args.len(), args.arg(2)) {
+        (3, off) if off.eq_ignore_ascii_case(b"off") => {
+            writer::ok(out);
+            Ok(())
+        }
+        (_, on) if on.eq_ignore_ascii_case(b"on") => {
+            let text =
+                "ERR client side caching is not supported: this server sends no invalidations";
+            Err(CommandError::Own(text.into()))
+        }
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+pub(super) fn trackinginfo(protocol: Protocol, out: &mut Vec<u8>) {
+    writer::map(out, 3, protocol);
+    writer::bulk(out, b"flags");
+    writer::set(out, 1, protocol);
+    writer::bulk(out, b"off");
+    writer::bulk(out, b"redirect");
+    writer::integer(out, -1);
+    writer::bulk(out, b"prefixes");
+    writer::array(out, 0);
+}
+
+pub(super) fn caching() -> CommandError {
+    let text = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
+    CommandError::Own(text.into())
+}
+
+/// UNBLOCK: no command of ours blocks its client.
+pub(super) fn unblock(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError> {
+    if args.len() > 4 {
+        return Err(CommandError::SubcommandArity(shortened(args.arg(1)), "CLIENT"));
+    }
+    let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+    if args.get(3).is_some_and(|reason| !is(reason, "timeout") && !is(reason, "error")) {
+        let text = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+        return Err(CommandError::Own(text.into()));
+    }
+    if strict_number(args.arg(2)).is_none() {
+        return Err(CommandError::NotInteger);
+    }
+    writer::integer(out, 0);
+    Ok(())
 }

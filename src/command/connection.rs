@@ -119,7 +119,7 @@ fn describe(session: &Session, out: &mut Vec<u8>) {
     writer::array(out, 0);
 }
 
-pub(super) fn reset(session: &mut Session, live: &Live, out: &mut Vec<u8>) {
+pub(crate) fn reset(session: &mut Session, live: &Live, out: &mut Vec<u8>) {
     session.protocol = Protocol::Resp2;
     session.begin(live);
     session.name.clear();

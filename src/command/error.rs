@@ -64,6 +64,10 @@ pub enum CommandError {
     UnknownSetting(Vec<u8>),
     /// CONFIG SET: the name as it was given, and what is wrong.
     Setting(Vec<u8>, String),
+    /// A subcommand that checks the number of its arguments itself: its name as it was given, and its command.
+    SubcommandArity(Vec<u8>, &'static str),
+    /// What one command alone has to say.
+    Own(Cow<'static, str>),
 }
 
 impl fmt::Display for CommandError {
@@ -153,6 +157,12 @@ impl fmt::Display for CommandError {
                 "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
                 quoted(name)
             ),
+            Self::SubcommandArity(name, parent) => write!(
+                f,
+                "ERR unknown subcommand or wrong number of arguments for '{}'. Try {parent} HELP.",
+                quoted(name)
+            ),
+            Self::Own(text) => f.write_str(text),
             Self::Setting(name, problem) => write!(
                 f,
                 "ERR CONFIG SET failed (possibly related to argument '{}') - {problem}",

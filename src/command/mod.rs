@@ -8,6 +8,7 @@ mod acl;
 mod admin;
 mod args;
 mod client;
+pub mod clients;
 mod connection;
 mod error;
 pub mod info;
@@ -26,6 +27,7 @@ pub use args::{
     FlushMode, ScanOptions, StatsScope, check, check_keys, flush_mode, histograms_named,
     info_sections, shows_commands, stats_scope,
 };
+pub(crate) use connection::reset;
 pub use error::CommandError;
 pub(crate) use memory::memory_stats;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
@@ -93,7 +95,7 @@ fn local(
         Id::Select => connection::select(args, out)?,
         Id::Auth => connection::auth(session, &server.live, args, out)?,
         Id::Hello => connection::hello(session, &server.live, args, out)?,
-        Id::Reset => connection::reset(session, &server.live, out),
+        Id::Reset => reset(session, &server.live, out),
         Id::Time => connection::time(server, out),
         Id::Quit => {
             writer::ok(out);
@@ -101,7 +103,12 @@ fn local(
         }
         Id::Cluster | Id::Readonly | Id::Readwrite => return Err(CommandError::NoCluster),
         Id::ClientId => writer::integer(out, session.id.cast_signed()),
-        Id::ClientInfo => client::info(session, server, out),
+        Id::ClientGetredir => writer::integer(out, -1),
+        Id::ClientNoEvict | Id::ClientNoTouch => client::switch(session, spec, args, out)?,
+        Id::ClientTracking => client::tracking(args, out)?,
+        Id::ClientTrackinginfo => client::trackinginfo(protocol, out),
+        Id::ClientCaching => return Err(client::caching()),
+        Id::ClientUnblock => client::unblock(args, out)?,
         Id::ClientGetname => client::getname(session, out),
         Id::ClientSetname => client::setname(session, args, out)?,
         Id::ClientSetinfo => client::setinfo(session, args, out)?,
@@ -154,6 +161,8 @@ fn local(
         | Id::MemoryHelp
         | Id::ModuleHelp
         | Id::ObjectHelp
+        | Id::PubsubHelp
+        | Id::SlowlogHelp
         | Id::ScriptHelp => introspect::help(spec, out),
         _ => unreachable!("{} is not local", spec.name),
     }

@@ -33,11 +33,9 @@ pub struct Session {
     pub descriptor: i64,
     /// Wall clock at accept, in microseconds since 1970.
     pub connected_us: u64,
-    /// Wall clock at its last command but this one, in microseconds since 1970.
-    pub last_command_us: u64,
-    /// Unparsed input and unsent output, in bytes, when the command began.
-    pub input_bytes: usize,
-    pub output_bytes: usize,
+    /// By CLIENT NO-EVICT and CLIENT NO-TOUCH.
+    pub no_evict: bool,
+    pub no_touch: bool,
 }
 
 impl Session {
@@ -55,9 +53,8 @@ impl Session {
             local,
             descriptor: 0,
             connected_us: now_us,
-            last_command_us: now_us,
-            input_bytes: 0,
-            output_bytes: 0,
+            no_evict: false,
+            no_touch: false,
         }
     }
 

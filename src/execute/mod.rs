@@ -33,6 +33,7 @@ use crate::error;
 use crate::ledger::{Account, Holding};
 use crate::limits::LARGE_REPLY_BYTES;
 use crate::live::Live;
+use crate::pubsub::{Events, NotifyClass};
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, writer};
 use crate::slab::{Key, Slab};
@@ -174,6 +175,8 @@ pub(crate) struct Executor {
     pub(crate) live: Arc<Live>,
     /// The memory of replies, of all cores.
     output: Arc<Account>,
+    /// Changes of keys that are to be published: the core's loop does.
+    pub(crate) events: Events,
 }
 
 impl Executor {
@@ -205,6 +208,7 @@ impl Executor {
             erases_ordered: 0,
             live,
             output,
+            events: Events::default(),
             shard,
         };
         for _ in 0..this.shard.options().reads_in_flight_max {
@@ -238,6 +242,13 @@ impl Executor {
             });
         }
         this
+    }
+
+    /// `event` has happened to `key`: published, if the setting and someone who listens want it.
+    #[inline]
+    #[cfg_attr(not(test), expect(dead_code, reason = "called by the commands that change keys"))]
+    pub(crate) fn notify(&mut self, class: NotifyClass, event: &'static str, key: &[u8]) {
+        self.events.note(self.live.notify_keyspace_events(), class, event, key);
     }
 
     /// Moves when a command that waits may be tried again.

@@ -8,17 +8,23 @@
 //!   socket is no longer read (a receive that was armed still brings one buffer).
 //! - What is held beyond `HOLDING_BYTES_FREE` is written down in the ledger, input before it comes.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use shard::key::SeqNo;
+
 use crate::access::Login;
+use crate::ask::Asks;
 use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
     HOLD_PROGRESS_BYTES, HOLD_STALL_MAX, INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX,
-    OUTPUT_BYTES_BEFORE_AUTH_MAX, OUTPUT_BYTES_STOP_READING, RESPONSE_BYTES_MAX,
+    OUTPUT_BYTES_BEFORE_AUTH_MAX, OUTPUT_BYTES_STOP_READING, PUBLISHES_MAX, PUSH_BYTES_FOR_A_WHILE,
+    PUSH_TIME_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
@@ -27,6 +33,7 @@ use crate::reply::Replies;
 use crate::resp::{OwnedArgs, Parser, ParserLimits};
 use crate::transaction::{Replay, Transaction};
 use crate::watch::Flag;
+use crate::worker::Awaited;
 
 /// What a connection is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +62,27 @@ pub(crate) struct Connection {
     pub(crate) session: Session,
     pub(crate) replies: Replies,
     pub(crate) gathers: Gathers,
+    /// What was asked of other cores for it.
+    pub(crate) asks: Asks,
+    /// Channels, patterns and shard channels that it listens to.
+    pub(crate) subscriptions: [usize; 3],
+    /// It is sent what others publish, and is in the list of those who are to be flushed.
+    pub(crate) pushed: bool,
+    /// Since when more waits for it than a subscriber may leave unread for long.
+    pub(crate) lags_since: Option<Duration>,
+    /// It is shown every command.
+    pub(crate) monitors: bool,
+    /// Commands whose answers come from the disk, and since when the shard refuses its next one.
+    pub(crate) awaited: VecDeque<Awaited>,
+    /// Or whether it is refused (false: it waits for the disk).
+    pub(crate) stalled_since: Option<(Duration, bool)>,
+    /// What was pushed while the array of a transaction's replies was not whole.
+    pub(crate) held_pushes: Vec<Bytes>,
+    held_push_bytes: usize,
+    /// Its next command waits until the replies before it are released.
+    pub(crate) settles: bool,
+    /// Its next command waits for the end of a pause.
+    pub(crate) paused: bool,
     /// A command that this core itself carries out, once it is through with the round (`worker::core_commands`).
     pub(crate) for_core: Option<(&'static Spec, OwnedArgs)>,
     /// What was queued since MULTI.
@@ -127,6 +155,17 @@ impl Connection {
             session,
             replies: Replies::default(),
             gathers: Gathers::default(),
+            asks: Asks::default(),
+            subscriptions: [0; 3],
+            pushed: false,
+            lags_since: None,
+            monitors: false,
+            awaited: VecDeque::new(),
+            stalled_since: None,
+            held_pushes: Vec::new(),
+            held_push_bytes: 0,
+            settles: false,
+            paused: false,
             for_core: None,
             transaction: None,
             watch: None,
@@ -200,7 +239,70 @@ impl Connection {
 
     /// Whether the next command may be parsed now.
     pub(crate) fn may_run(&self) -> bool {
-        self.phase == Phase::Open && !self.replies.has_open_holes()
+        self.phase == Phase::Open && !self.is_held()
+    }
+
+    /// Its next command waits: for replies before it, or for the end of a pause.
+    fn is_held(&self) -> bool {
+        self.replies.has_open_holes() || self.settles || self.paused
+    }
+
+    /// Whether its commands are looked at before they are run: it listens, monitors, or messages of it are under way.
+    pub(crate) fn is_special(&self) -> bool {
+        self.is_subscriber() || self.monitors || self.asks.publishes() > 0
+    }
+
+    pub(crate) fn is_subscriber(&self) -> bool {
+        self.subscriptions != [0; 3]
+    }
+
+    /// Whether the next command may be run in this turn, behind one that its core has carried out. Messages that other cores
+    /// have not confirmed hold up no message behind them, up to a bound.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.phase == Phase::Open
+            && !self.settles
+            && !self.paused
+            && self.has_commands()
+            && !self.waits_for_admission
+            && !self.is_clogged()
+            && self.replies.open_holes() == self.asks.publishes()
+            && self.asks.publishes() < PUBLISHES_MAX
+    }
+
+    /// Whether a command that its core carries out may be run: what was asked before it is done, and released.
+    pub(crate) fn is_settled(&self, released: SeqNo) -> bool {
+        self.replies.open_holes() == self.asks.publishes() && self.replies.is_released(released)
+    }
+
+    /// Keeps what was pushed until the array of its transaction's replies is whole.
+    pub(crate) fn hold_push(&mut self, bytes: Bytes) {
+        self.held_push_bytes += bytes.len();
+        self.held_pushes.push(bytes);
+    }
+
+    /// Lets go of that once it is.
+    pub(crate) fn release_pushes(&mut self) {
+        if self.replay.is_done() {
+            self.held_push_bytes = 0;
+            for bytes in std::mem::take(&mut self.held_pushes) {
+                self.replies.push(bytes);
+            }
+        }
+    }
+
+    /// What waits for a client that is sent what it has not asked for.
+    pub(crate) fn unread_bytes(&self) -> usize {
+        self.waiting_output() + self.sending_bytes + self.held_push_bytes
+    }
+
+    /// Whether it leaves unread more than a subscriber may.
+    pub(crate) fn lags(&mut self, now: Duration) -> bool {
+        if self.unread_bytes() <= PUSH_BYTES_FOR_A_WHILE {
+            self.lags_since = None;
+            return false;
+        }
+        let since = *self.lags_since.get_or_insert(now);
+        now.saturating_sub(since) > PUSH_TIME_MAX
     }
 
     /// Whether the input may hold a whole request: one that was not looked at since the last bytes came.

@@ -108,6 +108,14 @@ pub fn array(out: &mut Vec<u8>, items: usize) {
     length(out, b'*', items);
 }
 
+/// `items` replies follow that answer no command; an array in RESP2.
+pub fn push(out: &mut Vec<u8>, items: usize, protocol: Protocol) {
+    match protocol {
+        Protocol::Resp2 => length(out, b'*', items),
+        Protocol::Resp3 => length(out, b'>', items),
+    }
+}
+
 /// `pairs` times a key and a value follow.
 pub fn map(out: &mut Vec<u8>, pairs: usize, protocol: Protocol) {
     match protocol {

@@ -9,11 +9,15 @@
 //!
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
+mod asks;
 mod core_commands;
 mod late;
+mod listeners;
 mod multishard;
 mod rounds;
+mod slow;
 mod sockets;
+mod special;
 mod transactions;
 
 use std::collections::VecDeque;
@@ -28,7 +32,7 @@ use shard::key::SeqNo;
 
 use self::multishard::Step;
 use crate::access::Login;
-use crate::command::{ServerFacts, Session};
+use crate::command::{CommandId, ServerFacts, Session, Spec};
 use crate::dispatch::Outbox;
 use crate::engine::CoreTools;
 use crate::execute::{Executor, Filled, Target};
@@ -40,12 +44,17 @@ use crate::live::Live;
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
 use crate::net::listeners::Listener;
-use crate::requests::{Anew, Finished, Requests};
+use crate::pubsub::{Events, Registry};
+use crate::requests::{Finished, Requests};
 use crate::resp::ParserLimits;
+use crate::series::AllSeries;
 use crate::server::Shared;
 use crate::slab::{Key, Slab};
 use crate::slots::SlotTable;
+use crate::slowlog::Slowlog;
 use crate::worker::late::Late;
+
+pub(crate) use slow::{Awaited, SlowNote, Thresholds};
 
 /// The token of the first listener, those of the others below it; connections' tokens have an index that is never as large.
 const LISTENER: u64 = (1 << 56) - 1;
@@ -82,7 +91,25 @@ impl InputLimits {
     }
 }
 
+/// Commands are held back (CLIENT PAUSE).
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    until: Duration,
+    /// Not only those that write.
+    all: bool,
+}
+
+impl Pause {
+    fn holds(self, spec: &Spec) -> bool {
+        // Whoever has paused the server can end it.
+        (self.all && spec.id != CommandId::ClientUnpause)
+            || spec.is_write()
+            || matches!(spec.id, CommandId::Publish | CommandId::Spublish | CommandId::Exec)
+    }
+}
+
 /// One core.
+#[expect(clippy::struct_excessive_bools, reason = "facts about it, each true or not by itself")]
 pub(crate) struct Worker {
     index: usize,
     env: GlommioEnv,
@@ -104,6 +131,23 @@ pub(crate) struct Worker {
     tallies: Tallies,
     /// When what this pass handles was received.
     reaped_at: Duration,
+    /// What this core's connections listen to.
+    registry: Registry,
+    /// Connections that were sent what they did not ask for, and are to be flushed.
+    pushed: VecDeque<Key>,
+    /// Connections that are shown every command, whether there are any on any core, and the lines of this pass.
+    monitors: Vec<Key>,
+    is_monitored: bool,
+    monitor_lines: Vec<u8>,
+    /// What took long: noted in this pass, and kept.
+    slow: Vec<SlowNote>,
+    thresholds: Thresholds,
+    slowlog: Slowlog,
+    series: AllSeries,
+    log_awaited_since: Option<Duration>,
+    /// Commands are held back, and these connections have some.
+    pause: Option<Pause>,
+    paused: Vec<Key>,
     /// Connections that go on in the next pass.
     ready: VecDeque<Key>,
     /// Connections whose first reply waits for the log.
@@ -133,11 +177,12 @@ impl Worker {
         index: usize,
         env: GlommioEnv,
         mesh: Endpoint,
-        executor: Executor,
+        mut executor: Executor,
         slots: SlotTable,
         shared: Arc<Shared>,
         listeners: Vec<Listener>,
     ) -> Self {
+        executor.events = Events::new(Arc::clone(&shared.audience));
         let ring = env.ring().clone();
         let cores = shared.cores;
         let limits = InputLimits { bulk_bytes_max: shared.bulk_bytes_max };
@@ -146,12 +191,14 @@ impl Worker {
             ring.accept_multi(&listener.socket, listener_token(place));
         }
         let now = env.now();
+        let mut requests = Requests::new(Arc::clone(&shared.ledger.output));
+        requests.set_clock(env.clone());
         Self {
             index,
             ring,
             mesh,
             tools: CoreTools::new(executor.shard.clone(), env.clone()),
-            requests: Requests::new(Arc::clone(&shared.ledger.output)),
+            requests,
             slots: Rc::new(slots),
             facts,
             limits,
@@ -162,6 +209,18 @@ impl Worker {
             net: NetStats::default(),
             tallies: Tallies::default(),
             reaped_at: now,
+            registry: Registry::new(Arc::clone(&shared.ledger.output)),
+            pushed: VecDeque::new(),
+            monitors: Vec::new(),
+            is_monitored: false,
+            monitor_lines: Vec::new(),
+            slow: Vec::new(),
+            thresholds: Thresholds::default(),
+            slowlog: Slowlog::default(),
+            series: AllSeries::default(),
+            log_awaited_since: None,
+            pause: None,
+            paused: Vec::new(),
             ready: VecDeque::new(),
             gated: Vec::new(),
             unadmitted: Vec::new(),
@@ -197,6 +256,8 @@ impl Worker {
             if !completed.is_empty() {
                 self.reaped_at = self.env.now();
             }
+            self.thresholds = Thresholds::of(&self.shared.live);
+            self.requests.at(self.reaped_at, self.thresholds);
             self.foresee_single_gets(&completed);
             for completion in completed.drain(..) {
                 busy = true;
@@ -231,6 +292,8 @@ impl Worker {
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
             Message::Adopt(socket, transport) => self.adopt(socket, transport),
+            Message::Ask(from, ask) => self.asked(from, &ask),
+            Message::Answer(key, hole, answer) => self.answered(key, hole, *answer),
             Message::Call(call) => call(&self.tools),
             Message::Stop => self.stop(),
             Message::Leave => self.left = true,
@@ -287,6 +350,9 @@ impl Worker {
                 Target::Conn(key) => {
                     if let Some(conn) = self.conns.get_mut(key) {
                         conn.replies.fill(hole, bytes, gate);
+                        if !conn.awaited.is_empty() {
+                            self.note_awaited(key, hole);
+                        }
                         self.flush(key);
                     }
                 }
@@ -300,6 +366,7 @@ impl Worker {
             // Whoever got the bytes has written them down.
             drop(holding);
         }
+        busy |= self.end_pause();
         busy |= self.run_fetched();
         busy |= self.release();
         busy |= self.admit();
@@ -312,6 +379,13 @@ impl Worker {
                 self.ask_rests(key);
                 self.run_conn(key);
             }
+        }
+        busy |= self.publish_events();
+        self.feed_monitors();
+        busy |= self.flush_pushed();
+        self.tell_slow();
+        if !self.slow.is_empty() {
+            self.keep_slow();
         }
         self.rearm_starved();
         self.sweep();
@@ -350,6 +424,7 @@ impl Worker {
     fn release(&mut self) -> bool {
         let released = self.executor.shard.released_seq();
         let moved = released != self.released;
+        self.time_log(moved);
         if moved {
             self.released = released;
             self.requests.release(released, &mut self.finished);
@@ -410,15 +485,11 @@ impl Worker {
         true
     }
 
-    /// Carries out what CONFIG RESETSTAT and LATENCY RESET have asked of this core.
+    /// Carries out what CONFIG RESETSTAT has asked of this core.
     fn count_anew(&mut self) {
-        match self.requests.take_anew() {
-            None => {}
-            Some(Anew::Latencies) => self.tallies.forget_latencies(),
-            Some(Anew::All) => {
-                self.net.begin_anew(&self.executor.shard.stats().counters);
-                self.tallies = Tallies::default();
-            }
+        if self.requests.take_anew() {
+            self.net.begin_anew(&self.executor.shard.stats().counters);
+            self.tallies = Tallies::default();
         }
     }
 
@@ -481,7 +552,11 @@ impl Worker {
                 self.kill(key);
                 continue;
             }
-            if timeout.is_some_and(|timeout| conn.idle_time(now) > timeout) {
+            // Who listens has nothing to say.
+            if !conn.is_subscriber()
+                && !conn.monitors
+                && timeout.is_some_and(|timeout| conn.idle_time(now) > timeout)
+            {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
                 self.kill(key);
                 continue;
@@ -492,6 +567,10 @@ impl Worker {
                     "closed: memory is short, and it neither sends the rest of a large request nor reads its replies"
                 );
                 self.kill(key);
+                continue;
+            }
+            if (conn.is_subscriber() || conn.monitors) && conn.lags(now) {
+                self.close_lagging(key);
                 continue;
             }
             if conn.sending && now.saturating_sub(conn.progress_at) > OUTPUT_STALL_MAX {
@@ -526,6 +605,7 @@ impl Worker {
             self.ring.cancel(listener_token(place));
         }
         self.listeners.clear();
+        self.unpause();
         for key in self.conns.keys() {
             self.hang_up(key);
         }

@@ -9,13 +9,16 @@ use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
 use super::late::{Late, LateReply};
-use super::{Worker, transactions};
+use super::slow::{Awaited, SlowNote, Thresholds, note_run};
+use super::special::{Modes, Special};
+use super::{Pause, Worker, transactions};
 use crate::access::{self, Login};
 use crate::command::{self, CommandId, Flow, Place, Refusal, ServerFacts, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::latency::Tallies;
-use crate::limits::{COMMANDS_PER_TURN, TURN_US};
+use crate::limits::{COMMANDS_PER_TURN, TIMED_ARGS_MIN, TIMED_BYTES_MIN, TURN_US};
 use crate::mesh::Message;
+use crate::monitor;
 use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
@@ -83,17 +86,22 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let may_run = conn.may_run() && !conn.waits_for_admission && !conn.is_clogged();
         if (conn.unparsed_bytes() > 0 || !conn.replay.is_done()) && may_run {
-            let input = std::mem::take(&mut conn.input);
-            let from = conn.input_from;
-            let consumed = self.run_commands(key, &input[from..]);
-            if let Some(conn) = self.conns.get_mut(key) {
-                conn.input = input;
-                conn.arrivals.parsed(consumed);
-                conn.note_parsed(consumed);
-                conn.consume(from + consumed);
-            }
+            self.run_input(key);
         }
         self.after_commands(key);
+    }
+
+    fn run_input(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let input = std::mem::take(&mut conn.input);
+        let from = conn.input_from;
+        let consumed = self.run_commands(key, &input[from..]);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.input = input;
+            conn.arrivals.parsed(consumed);
+            conn.note_parsed(consumed);
+            conn.consume(from + consumed);
+        }
     }
 
     /// Runs commands: first those that a transaction left to be run one by one, then those that `input` begins with, until
@@ -115,6 +123,13 @@ impl Worker {
             shared,
             late,
             next_sweep,
+            released,
+            pause,
+            paused,
+            monitor_lines,
+            is_monitored,
+            slow,
+            thresholds,
             ..
         } = self;
         let Some(conn) = conns.get_mut(key) else { return 0 };
@@ -126,8 +141,27 @@ impl Worker {
         let mut parser =
             std::mem::replace(&mut conn.parser, Parser::new(limits.of(&conn.session, &facts.live)));
         let dispatcher = Dispatcher { index: *index, slots, executor, outbox };
-        let mut round =
-            Round { key, dispatcher, facts, tallies, unadmitted, env, shared, late, next_sweep };
+        let mut round = Round {
+            key,
+            dispatcher,
+            facts,
+            tallies,
+            unadmitted,
+            env,
+            shared,
+            late,
+            next_sweep,
+            began,
+            released: *released,
+            stalled: conn.stalled_since.take(),
+            is_special: conn.is_special() || pause.is_some() || *is_monitored,
+            pause: *pause,
+            paused,
+            is_monitored: *is_monitored,
+            monitor_lines,
+            slow,
+            thresholds: *thresholds,
+        };
         let (mut consumed, mut foreseen) = (0, 0);
         let mut step = Step::Next;
         let mut count = 0;
@@ -140,7 +174,7 @@ impl Worker {
             }
             if let Some((spec, args)) = replay.peek() {
                 conn.replies.answering(Some(spec.id), began);
-                step = round.run(conn, Ok(spec), args);
+                step = round.run(conn, Ok(spec), args, args.data_bytes());
                 if step.has_run() {
                     net.commands += 1;
                     replay.advance();
@@ -182,7 +216,7 @@ impl Worker {
             let resolved = command::resolve(args);
             let kind = resolved.as_ref().ok().map(|spec| spec.id);
             conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
-            step = round.run(conn, resolved, args);
+            step = round.run(conn, resolved, args, bytes);
             if matches!(kind, Some(CommandId::Auth | CommandId::Hello | CommandId::Reset)) {
                 parser.set_limits(limits.of(&conn.session, &facts.live));
             }
@@ -206,8 +240,24 @@ impl Worker {
         consumed
     }
 
-    /// Sends off what a round of commands made: requests to other cores, replies to the client.
+    /// Sends off what a round of commands made: requests to other cores, replies to the client. A round that ended with a
+    /// command of the core goes on behind it until the turn is over.
     fn after_commands(&mut self, key: Key) {
+        self.send_off(key);
+        let mut began = None;
+        while self.run_for_core(key) {
+            let now = self.env.now();
+            let spent = now.saturating_sub(*began.get_or_insert(now));
+            if spent.as_micros() >= u128::from(TURN_US) {
+                break;
+            }
+            self.run_input(key);
+            self.send_off(key);
+        }
+        self.flush(key);
+    }
+
+    fn send_off(&mut self, key: Key) {
         let mut own = None;
         for (core, mut request) in self.outbox.take() {
             if let Some(conn) = self.conns.get_mut(key) {
@@ -225,8 +275,6 @@ impl Worker {
         if let Some(request) = own {
             self.received(Message::Request(request));
         }
-        self.run_for_core(key);
-        self.flush(key);
     }
 
     /// Sends commands again that another core sent back because their replies were too many.
@@ -275,6 +323,18 @@ struct Round<'a> {
     shared: &'a Shared,
     late: &'a mut Vec<Late>,
     next_sweep: &'a mut Duration,
+    began: Duration,
+    released: SeqNo,
+    /// Since when the first command waits, and whether to be admitted.
+    stalled: Option<(Duration, bool)>,
+    /// Its commands are looked at before they are run.
+    is_special: bool,
+    pause: Option<Pause>,
+    paused: &'a mut Vec<Key>,
+    is_monitored: bool,
+    monitor_lines: &'a mut Vec<u8>,
+    slow: &'a mut Vec<SlowNote>,
+    thresholds: Thresholds,
 }
 
 impl Round<'_> {
@@ -292,12 +352,14 @@ impl Round<'_> {
         seen.bytes.max(1)
     }
 
-    /// Runs or sends one command.
+    /// Runs or sends one command of so many bytes.
+    #[inline]
     fn run(
         &mut self,
         conn: &mut Connection,
         resolved: Result<&'static Spec, Refusal>,
         args: Args<'_>,
+        bytes: usize,
     ) -> Step {
         let spec = match resolved {
             Ok(spec) => spec,
@@ -329,6 +391,86 @@ impl Round<'_> {
             conn.replies.done(SeqNo(0));
             return Step::Next;
         }
+        let is_timed = self.thresholds.times_all
+            || bytes >= TIMED_BYTES_MIN
+            || args.len() >= TIMED_ARGS_MIN
+            || self.stalled.is_some();
+        if is_timed {
+            return self.run_timed(conn, spec, args);
+        }
+        self.run_known(conn, spec, args)
+    }
+
+    /// Runs one, and notes it if it took long.
+    #[cold]
+    fn run_timed(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        let stalled = self.stalled;
+        let since = stalled.map_or_else(|| self.env.now(), |(since, _)| since);
+        let holes = conn.replies.open_holes();
+        let step = self.run_known(conn, spec, args);
+        // What is answered later is noted by whoever answers it.
+        if step.has_run() && conn.replies.open_holes() == holes && spec.place != Place::Core {
+            let took = self.env.now().saturating_sub(since);
+            let is_stall = stalled.is_some_and(|(_, is_stall)| is_stall);
+            note_run(self.slow, self.thresholds, &conn.session, spec, args, (took, is_stall));
+        }
+        if step.has_run() {
+            self.stalled = None;
+        }
+        step
+    }
+
+    #[inline]
+    fn run_known(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        if self.is_special {
+            return self.run_special(conn, spec, args);
+        }
+        self.run_plain(conn, spec, args)
+    }
+
+    /// Runs one while someone monitors or commands are held back, or of a connection that is not like others.
+    #[cold]
+    fn run_special(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        let lines = self.monitor_lines.len();
+        if self.is_monitored && monitor::is_shown(spec) {
+            let peer = &conn.session.peer;
+            monitor::line(self.monitor_lines, self.facts.now_us, peer, spec, args);
+        }
+        let modes = Modes::of(conn, self.pause);
+        let step = match modes.heed(spec, args, conn.replies.buffer()) {
+            None => self.run_plain(conn, spec, args),
+            Some(Special::Answered) => {
+                conn.replies.done(SeqNo(0));
+                Step::Next
+            }
+            Some(Special::Paused) => {
+                conn.paused = true;
+                self.paused.push(self.key);
+                Step::Wait
+            }
+            Some(Special::Later) => {
+                conn.settles = true;
+                Step::Wait
+            }
+            Some(Special::ForCore) => self.leave_to_core(conn, spec, args),
+        };
+        if !step.has_run() {
+            self.monitor_lines.truncate(lines);
+        }
+        step
+    }
+
+    /// A command that the core carries out behind this round, once all before it is done and released.
+    fn leave_to_core(&self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        if !conn.is_settled(self.released) {
+            conn.settles = true;
+            return Step::Wait;
+        }
+        conn.for_core = Some((spec, OwnedArgs::from(args)));
+        Step::Stop
+    }
+
+    fn run_plain(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
         if conn.transaction.is_some() && !is_never_queued(spec.id) {
             let dispatched = transactions::queue(conn, spec, args, &self.dispatcher);
             return self.after(conn, dispatched);
@@ -342,9 +484,9 @@ impl Round<'_> {
             return Step::Next;
         }
         if spec.place == Place::Core {
-            conn.for_core = Some((spec, OwnedArgs::from(args)));
-            return Step::Stop;
+            return self.leave_to_core(conn, spec, args);
         }
+        let holes = conn.replies.open_holes();
         let dispatched = if spec.place == Place::Transaction {
             transactions::run(conn, self.key, spec, args, self.facts, &mut self.dispatcher)
         } else {
@@ -355,6 +497,9 @@ impl Round<'_> {
             };
             self.dispatcher.dispatch(self.key, spec, args, parts)
         };
+        if dispatched == Dispatched::Next && conn.replies.open_holes() > holes {
+            self.await_disk(conn, spec, args);
+        }
         self.after(conn, dispatched)
     }
 
@@ -384,17 +529,36 @@ impl Round<'_> {
         Step::Stop
     }
 
+    /// Notes when a command began whose answer this core's own disk brings. Those that are sent to other cores are timed there.
+    fn await_disk(&self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) {
+        let Dispatcher { index, slots, outbox, .. } = &self.dispatcher;
+        let is_here = |key: &[u8]| usize::from(slots.shard_of_key(key)) == *index;
+        if self.thresholds.watch()
+            && !outbox.has(*index)
+            && spec.place == Place::Keys
+            && spec.key_positions(args.len()).next().is_some_and(|at| is_here(args.arg(at)))
+            && let Some(hole) = conn.replies.last_hole()
+        {
+            conn.awaited.push_back(Awaited::new(hole, self.env.now(), spec, args));
+        }
+    }
+
     fn after(&mut self, conn: &mut Connection, dispatched: Dispatched) -> Step {
         match dispatched {
             Dispatched::Next if conn.is_round_full() => Step::Stop,
             Dispatched::Next => Step::Next,
             Dispatched::Barrier => Step::Stop,
-            Dispatched::Later => Step::Wait,
+            Dispatched::Later => {
+                conn.stalled_since = self.stalled;
+                Step::Wait
+            }
             Dispatched::Fetching => {
+                conn.stalled_since = self.stalled.or(Some((self.began, false)));
                 conn.waits_for_admission = true;
                 Step::Wait
             }
             Dispatched::Wait => {
+                conn.stalled_since = self.stalled.or(Some((self.began, true)));
                 conn.waits_for_admission = true;
                 self.unadmitted.push(self.key);
                 Step::Wait

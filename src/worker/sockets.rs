@@ -208,7 +208,14 @@ impl Worker {
     pub(super) fn flush(&mut self, key: Key) {
         let released = self.released;
         let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.replies.drain(&mut conn.out, released);
+        if !conn.held_pushes.is_empty() {
+            conn.release_pushes();
+        }
+        let is_idle = !conn.sending;
+        conn.replies.drain(&mut conn.out, released, is_idle);
+        if conn.settles && conn.replies.is_released(released) {
+            conn.settles = false;
+        }
         let mut now = None;
         if conn.replies.has_left() {
             let now = *now.insert(self.env.now());
@@ -312,6 +319,7 @@ impl Worker {
 
     pub(super) fn remove(&mut self, key: Key) {
         if let Some(conn) = self.conns.remove(key) {
+            self.forget_subscriptions(key, &conn);
             self.shared.leave_client();
             self.ring.close(conn.socket);
         }

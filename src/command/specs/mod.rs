@@ -8,6 +8,7 @@ use super::table::{ArgDoc, CommandId as Id, Flags, Keys, Place, Spec};
 mod admin;
 mod connection;
 mod keys;
+mod pubsub;
 mod server;
 mod strings;
 mod transactions;
@@ -82,6 +83,7 @@ static GROUPS: &[&[Spec]] = &[
     connection::TABLE,
     server::TABLE,
     admin::TABLE,
+    pubsub::TABLE,
 ];
 
 const COUNT: usize = {

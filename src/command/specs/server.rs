@@ -32,6 +32,21 @@ pub(super) static TABLE: &[Spec] = &[
         ..spec("latency", Id::Latency, Place::Container, -2, Flags::NONE)
     },
     Spec {
+        categories: &["admin", "slow", "dangerous"],
+        group: "server",
+        summary: "Shows every command of every client from here on",
+        ..spec("monitor", Id::Monitor, Place::Core, 1, Flags::ADMIN.with(PRIVATE))
+    },
+    Spec {
+        categories: &["slow"],
+        group: "server",
+        since: "2.2.12",
+        summary: "Commands that took long",
+        complexity: "By subcommand",
+        subcommands: SLOWLOG,
+        ..spec("slowlog", Id::Slowlog, Place::Container, -2, Flags::NONE)
+    },
+    Spec {
         categories: &["fast"],
         tips: &[ANY_OUTPUT],
         group: "server",
@@ -203,7 +218,61 @@ const fn latency(name: &'static str, id: Id, arity: i32) -> Spec {
     }
 }
 
+const fn slowlog(name: &'static str, id: Id, arity: i32) -> Spec {
+    Spec {
+        categories: &["admin", "slow", "dangerous"],
+        group: "server",
+        since: "2.2.12",
+        ..spec(name, id, Place::Core, arity, Flags::ADMIN.with(ANYTIME))
+    }
+}
+
+static SLOWLOG: &[Spec] = &[
+    Spec {
+        tips: &["request_policy:all_nodes", ANY_OUTPUT],
+        summary: "The newest commands that took long: how long their shard took, waiting for it left out",
+        complexity: "O(N) in the number of entries",
+        args: &[ArgDoc { flags: OPTIONAL, ..arg("count", "integer") }],
+        ..slowlog("slowlog|get", Id::SlowlogGet, -2)
+    },
+    Spec {
+        categories: &["slow"],
+        since: "6.2.0",
+        summary: "Lists the subcommands",
+        place: Place::Local,
+        flags: ANYTIME,
+        ..slowlog("slowlog|help", Id::SlowlogHelp, 2)
+    },
+    Spec {
+        tips: &["request_policy:all_nodes", "response_policy:agg_sum", ANY_OUTPUT],
+        summary: "How many are kept",
+        ..slowlog("slowlog|len", Id::SlowlogLen, 2)
+    },
+    Spec {
+        tips: &["request_policy:all_nodes", ALL_SUCCEEDED],
+        summary: "Forgets them",
+        ..slowlog("slowlog|reset", Id::SlowlogReset, 2)
+    },
+];
+
+const EVENT: &[ArgDoc] = &[arg("event", "string")];
+const FROM_ALL: &[&str] = &[ANY_OUTPUT, "request_policy:all_nodes", "response_policy:special"];
+
+/// On series of events.
+const fn series(name: &'static str, id: Id, arity: i32) -> Spec {
+    Spec { tips: FROM_ALL, place: Place::Core, ..latency(name, id, arity) }
+}
+
 static LATENCY: &[Spec] = &[
+    Spec {
+        summary: "What was slow, as a text for people",
+        ..series("latency|doctor", Id::LatencyDoctor, 2)
+    },
+    Spec {
+        summary: "A series as a graph of characters",
+        args: EVENT,
+        ..series("latency|graph", Id::LatencyGraph, 3)
+    },
     Spec {
         categories: &["slow"],
         group: "server",
@@ -220,8 +289,19 @@ static LATENCY: &[Spec] = &[
         ..latency("latency|histogram", Id::LatencyHistogram, -2)
     },
     Spec {
+        summary: "The seconds of a series, and the worst of each, in milliseconds",
+        complexity: "O(1): there are 160 at most",
+        args: EVENT,
+        ..series("latency|history", Id::LatencyHistory, 3)
+    },
+    Spec {
+        summary: "For each series the newest second, its worst, and the worst of all, in milliseconds",
+        ..series("latency|latest", Id::LatencyLatest, 2)
+    },
+    Spec {
         tips: &["request_policy:all_nodes", ALL_SUCCEEDED],
-        summary: "Empties the histograms; answers the number of event series that it reset: there are none",
+        summary: "Forgets the series named, or all and the histograms; answers how many series had samples",
+        place: Place::Core,
         args: &[ArgDoc { flags: ANY_NUMBER, ..arg("event", "string") }],
         ..latency("latency|reset", Id::LatencyReset, -2)
     },
