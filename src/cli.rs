@@ -98,6 +98,24 @@ pub struct StartArgs {
     /// Address to listen on; 0.0.0.0 is every network of this machine [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
+    /// Path of a unix socket to listen at, too [default: none]
+    #[arg(long, value_name = "PATH")]
+    pub unixsocket: Option<String>,
+    /// TCP port of the Redis protocol over TLS, beside the plain one [default: none]
+    #[arg(long, value_name = "PORT")]
+    pub tls_port: Option<String>,
+    /// Its certificates, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<String>,
+    /// Its private key, PEM
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<String>,
+    /// Authorities whose certificates clients must show, PEM [default: clients need none]
+    #[arg(long, value_name = "FILE")]
+    pub tls_ca: Option<String>,
+    /// File whose first line is the password that clients must give [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub requirepass_file: Option<String>,
     /// Directory of all data; made if absent [default: ./db_data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<String>,
@@ -169,6 +187,12 @@ impl StartArgs {
         let named = [
             ("port", &self.port),
             ("bind", &self.bind),
+            ("unixsocket", &self.unixsocket),
+            ("tls-port", &self.tls_port),
+            ("tls-cert", &self.tls_cert),
+            ("tls-key", &self.tls_key),
+            ("tls-ca", &self.tls_ca),
+            ("requirepass-file", &self.requirepass_file),
             ("data-dir", &self.data_dir),
             ("shards", &self.shards),
             ("sync", &self.sync),

@@ -11,7 +11,6 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::across::{Part, Reading, part_of};
 use crate::command::{
     CommandError, CommandId, Place, ScanOptions, Spec, StatsScope, histograms_named, info_sections,
     stats_scope,
@@ -19,6 +18,7 @@ use crate::command::{
 use crate::execute::{Executor, Ran, Target, shard_of_cursor};
 use crate::gather::{Rule, Show};
 use crate::mesh::{ConnRef, Request};
+use crate::multishard::{Part, Reading, part_of};
 use crate::reply::Sink;
 use crate::resp::{Args, Protocol, writer};
 use crate::slab::Key;
@@ -107,13 +107,12 @@ impl Outbox {
         hole: (u32, bool),
         words: impl Iterator<Item = &'a [u8]>,
     ) {
-        let (hole, is_whole) = hole;
         let index = self.index;
         let request = self.requests[core].get_or_insert_with(|| {
             let core = u32::try_from(index).unwrap_or(u32::MAX);
-            Box::new(Request::new(ConnRef { core, key: conn }, protocol))
+            Box::new(Request::new(ConnRef { core, key: conn }))
         });
-        request.push(id, hole, is_whole, words);
+        request.push(id, protocol, hole, words);
     }
 }
 
@@ -328,6 +327,10 @@ impl Dispatcher<'_> {
                 let per_shard = matches!(stats_scope(args), Ok(StatsScope::EachShard));
                 Rule::Stats { cores: Vec::new(), show: Show::Stats { per_shard } }
             }
+            CommandId::Bgsave => Rule::Said("Background saving started"),
+            CommandId::Bgrewriteaof => Rule::Said("Background append only file rewriting started"),
+            CommandId::Lastsave => Rule::Stats { cores: Vec::new(), show: Show::LastSave },
+            CommandId::MemoryStats => Rule::Stats { cores: Vec::new(), show: Show::Memory },
             CommandId::Info => {
                 Rule::Stats { cores: Vec::new(), show: Show::Info(info_sections(args)) }
             }

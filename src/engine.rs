@@ -39,6 +39,7 @@ use shard::shard::Shard;
 use crate::config::LsmConfig;
 use crate::error::ServerError;
 use crate::mesh::Message;
+use crate::net::listeners::MoreListeners;
 use crate::server::{LIFE_CHECK, Server};
 use crate::start;
 
@@ -142,7 +143,7 @@ impl Engine {
         // Port 0: the preflight looks whether the address is free, and there is none.
         let local = LsmConfig { bind: Ipv4Addr::LOCALHOST.into(), port: 0, ..config };
         let server = start::prepare(local)
-            .and_then(|prepared| prepared.start(None))
+            .and_then(|prepared| prepared.start(None, MoreListeners::default(), None))
             .map_err(|error| EngineError::Start(error.to_string()))?;
         let next_scan = std::sync::atomic::AtomicU64::new(0);
         Ok(Self { inner: Arc::new(Inner { server, next_scan }) })

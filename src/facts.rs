@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shard::stats::{CounterValues, ShardStats};
 
+use crate::error_classes::ErrorClasses;
 use crate::latency::Tallies;
 
 /// Counters of one core's network side. All since the start.
@@ -17,6 +18,11 @@ pub(crate) struct NetStats {
     pub(crate) output_bytes: u64,
     /// Error replies that left.
     pub(crate) errors: u64,
+    /// The same by their first word.
+    pub(crate) error_classes: ErrorClasses,
+    /// Most input and output that one connection held at the last sweep, in bytes.
+    pub(crate) input_held_max: u64,
+    pub(crate) output_held_max: u64,
     /// Commands that another core sent here.
     pub(crate) commands_from_mesh: u64,
     /// Connections closed because they did not read their replies.
@@ -61,6 +67,9 @@ impl NetStats {
         self.input_bytes += other.input_bytes;
         self.output_bytes += other.output_bytes;
         self.errors += other.errors;
+        self.error_classes.add(&other.error_classes);
+        self.input_held_max = self.input_held_max.max(other.input_held_max);
+        self.output_held_max = self.output_held_max.max(other.output_held_max);
         self.commands_from_mesh += other.commands_from_mesh;
         self.output_closed += other.output_closed;
         self.events_dropped += other.events_dropped;

@@ -460,7 +460,7 @@ fn random_id() -> Result<u128, ServerError> {
     Ok(u128::from_le_bytes(random_bytes()?).max(1))
 }
 
-/// From the kernel. Blocking, at start only.
+/// From the kernel, which has enough of them from its own start on: nobody waits.
 pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], ServerError> {
     let source = Path::new("/dev/urandom");
     let mut bytes = [0; N];

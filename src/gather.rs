@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use shard::key::SeqNo;
 
-use crate::across::{Reading, Writing};
 use crate::command::CommandSet;
 use crate::command::info::Sections;
 use crate::facts::CoreStats;
 use crate::mesh::Payload;
+use crate::multishard::{Reading, Writing};
 use crate::resp::{Protocol, writer};
 
 /// How the answers become one reply.
@@ -17,13 +17,15 @@ pub(crate) enum Rule {
     Sum(i64),
     /// All say OK (MSET, FLUSHDB, FLUSHALL).
     Ok,
+    /// All say OK, and the client is told this (BGSAVE).
+    Said(&'static str),
     /// Arrays are put back in the order of the keys: for each shard the positions that it was asked for (MGET).
     Array { positions: Vec<(u32, Vec<u32>)>, values: Vec<Bytes> },
     /// Arrays one behind the other (KEYS).
     Concat { elements: usize, bytes: Vec<u8> },
     /// One of those that are not null, each as likely as any other (RANDOMKEY).
     Pick { seen: u64, picked: Option<Bytes>, protocol: Protocol },
-    /// Values for a command that then runs here (`across`).
+    /// Values for a command that then runs here (`multishard`).
     Read(Box<Reading>),
     /// Its changes.
     Write(Box<Writing>),
@@ -34,9 +36,15 @@ pub(crate) enum Rule {
 /// What telemetry is shown as.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Show {
-    Stats { per_shard: bool },
+    Stats {
+        per_shard: bool,
+    },
     Info(Sections),
     Latency(CommandSet),
+    /// When memtables last became tables.
+    LastSave,
+    /// MEMORY STATS.
+    Memory,
 }
 
 /// One command under way.
@@ -112,7 +120,7 @@ impl Gather {
         }
         match &mut self.rule {
             Rule::Sum(sum) => *sum += integer_of(&bytes),
-            Rule::Ok | Rule::Write(_) => assert_eq!(bytes, writer::OK),
+            Rule::Ok | Rule::Said(_) | Rule::Write(_) => assert_eq!(bytes, writer::OK),
             Rule::Concat { elements, bytes: all } => {
                 let (count, body) = array_of(&bytes);
                 *elements += count;
@@ -154,6 +162,7 @@ impl Gather {
         match self.rule {
             Rule::Sum(sum) => writer::integer(&mut out, sum),
             Rule::Ok => writer::ok(&mut out),
+            Rule::Said(text) => writer::simple(&mut out, text),
             Rule::Array { values, .. } => {
                 writer::array(&mut out, values.len());
                 for value in values {

@@ -8,6 +8,8 @@
 //! - `reply`: back, in order. `telemetry`: INFO and STATS.
 //! - [`engine`]: the same without a socket.
 //!
+//! [`access`] is asked before each command whether this client may use it.
+//!
 //! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
 //! [`live`] (settings that change), [`start`], [`error`] (exit codes and reply texts), [`limits`]; [`tools`] (check, repair
 //! and dumps of a closed directory).
@@ -19,11 +21,13 @@
 //! # The life of a read
 //! The same way to `execute`; what is in memory is answered at once, else a long-lived task reads the blocks and fills
 //! the hole that the reply left.
+pub mod access;
 pub mod cli;
 pub mod command;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod error_classes;
 pub mod format;
 #[doc(hidden)]
 #[cfg(any(test, feature = "fuzzing"))]
@@ -41,7 +45,6 @@ pub mod start;
 pub mod telemetry;
 pub mod tools;
 
-mod across;
 mod apply;
 mod ask;
 mod asked;
@@ -53,7 +56,9 @@ mod ledger;
 mod loading;
 mod mesh;
 mod monitor;
-mod net;
+mod multishard;
+pub mod net;
+mod overrides;
 mod pubsub;
 mod reply;
 mod requests;

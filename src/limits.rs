@@ -21,10 +21,21 @@ pub const ARGS_BEFORE_AUTH_MAX: u32 = 10;
 pub const BULK_BYTES_BEFORE_AUTH_MAX: u32 = 16 << 10;
 /// Longest request before login, in bytes.
 pub const REQUEST_BYTES_BEFORE_AUTH_MAX: u32 = 1 << 20;
-/// Unread replies before login at which a connection is closed, in bytes (CVE-2025-21605).
+/// Unread replies before login at which a connection is no longer read, in bytes (CVE-2025-21605); it is closed when its time
+/// to log in is over.
 pub const OUTPUT_BYTES_BEFORE_AUTH_MAX: usize = 1 << 10;
 /// Time from accept to login, in all.
 pub const AUTH_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How late the first wrong password of an address is answered; each further one twice as late, up to the longest.
+pub const AUTH_DELAY_MIN: Duration = Duration::from_millis(100);
+pub const AUTH_DELAY_MAX: Duration = Duration::from_secs(5);
+/// Time after which an address' last wrong password is forgotten.
+pub const AUTH_FAILURES_KEPT: Duration = Duration::from_secs(60);
+/// Addresses whose wrong passwords are counted.
+pub const AUTH_ADDRESSES_MAX: usize = 1 << 10;
+/// Longest file of a password, in bytes.
+pub const PASSWORD_FILE_BYTES_MAX: u64 = 4 << 10;
 
 /// Unread replies at which a connection is no longer read, in bytes.
 pub const OUTPUT_BYTES_STOP_READING: usize = 1 << 20;
@@ -149,3 +160,4 @@ const _: () = assert!(BULK_BYTES_CAP as usize == shard::limits::VALUE_BYTES_CAP)
 const _: () = assert!(BULK_BYTES_BEFORE_AUTH_MAX < REQUEST_BYTES_BEFORE_AUTH_MAX);
 const _: () = assert!(OUTPUT_BYTES_STOP_READING < OUTPUT_BYTES_MAX);
 const _: () = assert!(ARG_SLOTS_RESERVED <= PARSER_KEEP);
+const _: () = assert!(AUTH_DELAY_MAX.as_secs() < AUTH_TIME_MAX.as_secs());

@@ -17,9 +17,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::access::{self, Login};
 use crate::command::table::Flags;
 use crate::command::{self, CommandId, Flow, Place, ServerFacts, Session, info, info_sections};
 use crate::limits::{LOADING_CLIENTS_MAX, LOADING_INPUT_BYTES_MAX};
+use crate::net::listeners::Transport;
 use crate::resp::{Args, Parsed, Parser, ParserLimits, writer};
 use crate::server::Shared;
 use crate::sys;
@@ -106,6 +108,7 @@ struct Client {
     stream: TcpStream,
     parser: Parser,
     session: Session,
+    began_as: Login,
     /// A part of a request.
     input: Vec<u8>,
 }
@@ -114,10 +117,24 @@ impl Client {
     fn new(stream: TcpStream, shared: &Shared) -> Option<Self> {
         stream.set_nonblocking(true).ok()?;
         let socket = stream.as_fd().try_clone_to_owned().ok()?;
-        let (peer, local) = crate::net::addresses(&socket);
-        let session = Session::new(shared.next_client_id(), peer, local, sys::wall_us());
-        let parser = Parser::new(ParserLimits::new(shared.bulk_bytes_max));
-        Some(Self { stream, parser, session, input: Vec::new() })
+        let crate::net::Addresses { peer, local, is_local } =
+            crate::net::addresses(&socket, Transport::Tcp);
+        if !is_local && shared.live.refuses_others() {
+            crate::net::reject(&socket, access::PROTECTED_MODE.as_bytes());
+            return None;
+        }
+        let mut session = Session::new(shared.next_client_id(), peer, local, sys::wall_us());
+        session.is_local = is_local;
+        session.begin(&shared.live);
+        // Whoever has logged in is closed before it can send more than these: see `hand_over`.
+        let limits = if session.must_log_in(&shared.live) {
+            ParserLimits::before_auth(shared.bulk_bytes_max)
+        } else {
+            ParserLimits::new(shared.bulk_bytes_max)
+        };
+        let parser = Parser::new(limits);
+        let began_as = session.login;
+        Some(Self { stream, parser, session, began_as, input: Vec::new() })
     }
 
     /// Longer requests wait in the kernel.
@@ -175,12 +192,17 @@ impl Client {
 
     /// As it came from `accept`; `None`: it cannot be told from here what it has agreed on.
     fn hand_over(self) -> Option<OwnedFd> {
-        let as_it_came = Session::new(
-            self.session.id,
-            self.session.peer.clone(),
-            self.session.local.clone(),
-            self.session.connected_us,
-        );
+        let as_it_came = Session {
+            login: self.began_as,
+            is_free: self.session.is_free,
+            is_local: self.session.is_local,
+            ..Session::new(
+                self.session.id,
+                self.session.peer.clone(),
+                self.session.local.clone(),
+                self.session.connected_us,
+            )
+        };
         let is_new = self.session == as_it_came && self.input.is_empty();
         (is_new && self.stream.set_nonblocking(false).is_ok()).then(|| self.stream.into())
     }
@@ -197,6 +219,10 @@ fn run(
         Ok(spec) => spec,
         Err(refusal) => return refusal.write(args, out),
     };
+    if let Err(error) = access::permit(session, &shared.live, spec) {
+        error.write(out);
+        return Flow::Continue;
+    }
     if !spec.flags.has(Flags::LOADING) {
         writer::error(out, LOADING);
         return Flow::Continue;

@@ -76,12 +76,14 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     prepared.machine.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     say(&prepared.banner());
     let listener = prepared.listen()?;
+    let more = prepared.listen_more()?;
     let address = listener.local_addr().map_err(ServerError::Runtime)?;
     let serving = Arc::new(AtomicBool::new(false));
     let (ask, asked) = channel();
     let answer = Arc::clone(&serving);
+    let shutdown = ask.clone();
     std::thread::spawn(move || heed(signals, &ask, &answer));
-    let server = prepared.start(Some(listener))?;
+    let server = prepared.start(Some(listener), more, Some(shutdown))?;
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
     // An error would be a thread that ended without a signal, which it does not.

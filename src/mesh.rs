@@ -22,6 +22,7 @@ use crate::command::CommandId;
 use crate::engine::CoreTools;
 use crate::facts::CoreStats;
 use crate::ledger::{Account, HOLDING_BYTES_FREE, Holding};
+use crate::net::listeners::Transport;
 use crate::resp::{ArgRange, Args, Protocol};
 use crate::slab::Key;
 use crate::watch::Flag;
@@ -48,6 +49,8 @@ pub(crate) struct Packed {
     pub(crate) hole: u32,
     /// Its answer is the reply, not a part of one.
     pub(crate) is_whole: bool,
+    /// That its connection spoke when it was sent.
+    pub(crate) protocol: Protocol,
     /// Which of the request's flags is its watch (WATCH, EXEC).
     watch: Option<u32>,
 }
@@ -56,7 +59,6 @@ pub(crate) struct Packed {
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) origin: ConnRef,
-    pub(crate) protocol: Protocol,
     data: Vec<u8>,
     ranges: Vec<ArgRange>,
     commands: Vec<Packed>,
@@ -70,10 +72,9 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(origin: ConnRef, protocol: Protocol) -> Self {
+    pub(crate) fn new(origin: ConnRef) -> Self {
         Self {
             origin,
-            protocol,
             data: Vec::new(),
             ranges: Vec::new(),
             commands: Vec::new(),
@@ -99,8 +100,8 @@ impl Request {
     pub(crate) fn push<'a>(
         &mut self,
         id: CommandId,
-        hole: u32,
-        is_whole: bool,
+        protocol: Protocol,
+        (hole, is_whole): (u32, bool),
         words: impl Iterator<Item = &'a [u8]>,
     ) {
         let offset =
@@ -112,7 +113,7 @@ impl Request {
             self.ranges.push((start, offset(self.data.len())));
         }
         let count = offset(self.ranges.len()) - first;
-        self.commands.push(Packed { id, first, count, hole, is_whole, watch: None });
+        self.commands.push(Packed { id, first, count, hole, is_whole, protocol, watch: None });
     }
 
     /// The watch of the command that was added last.
@@ -169,7 +170,7 @@ pub(crate) enum Message {
     /// For a connection of the receiving core, from the shard of that number.
     Response(Key, u32, Box<Response>),
     /// A new connection for the receiving core.
-    Adopt(OwnedFd),
+    Adopt(OwnedFd, Transport),
     /// A question, and which connection's hole the answer fills; `None`: no answer is wanted.
     Ask(Option<(ConnRef, u32)>, Box<Ask>),
     /// The answer, for the hole of a connection of the receiving core.
@@ -187,7 +188,7 @@ impl std::fmt::Debug for Message {
         formatter.write_str(match self {
             Self::Request(_) => "Request",
             Self::Response(..) => "Response",
-            Self::Adopt(_) => "Adopt",
+            Self::Adopt(..) => "Adopt",
             Self::Ask(..) => "Ask",
             Self::Answer(..) => "Answer",
             Self::Call(_) => "Call",

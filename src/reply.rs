@@ -23,6 +23,7 @@ use shard::key::SeqNo;
 
 use crate::asked::Asked;
 use crate::command::CommandId;
+use crate::error_classes::ErrorClasses;
 use crate::latency::Tallies;
 use crate::resp::writer;
 
@@ -61,6 +62,8 @@ pub(crate) struct Replies {
     open_holes: u32,
     /// What the replies answer.
     asked: Asked,
+    /// Errors that were not told yet, by their first word.
+    errors: Option<Box<ErrorClasses>>,
     muted: Muted,
 }
 
@@ -98,7 +101,11 @@ impl Sink for Replies {
     fn done(&mut self, gate: SeqNo) {
         let added = self.staged.len() - self.staged_bytes;
         assert!(added > 0, "a reply has bytes");
-        self.asked.added(is_error(&self.staged[self.staged_bytes..]));
+        let failed = is_error(&self.staged[self.staged_bytes..]);
+        self.asked.added(failed);
+        if failed {
+            self.errors.get_or_insert_default().count(&self.staged[self.staged_bytes..]);
+        }
         let muted = self.muted != Muted::No && self.take_muted();
         if muted {
             self.staged.truncate(self.staged_bytes);
@@ -142,6 +149,11 @@ impl Replies {
     /// Counts the replies that left by `now`; answers how many of them were errors.
     pub(crate) fn tell(&mut self, now: Duration, tallies: &mut Tallies) -> u64 {
         self.asked.tell(now, tallies)
+    }
+
+    /// The errors since this was last asked.
+    pub(crate) fn take_errors(&mut self) -> Option<Box<ErrorClasses>> {
+        self.errors.take()
     }
 
     /// Whether replies of this connection are still to come from elsewhere.
@@ -233,6 +245,7 @@ impl Replies {
             panic!("hole {id} is not open")
         };
         if is_error(&bytes) {
+            self.errors.get_or_insert_default().count(&bytes);
             self.asked.failed(self.segments.range(..place).map(Segment::replies).sum());
         }
         let Segment::Hole { filled, muted, .. } = &mut self.segments[place] else {

@@ -235,7 +235,11 @@ impl Requests {
             let args = request.args(&command);
             if matches!(
                 command.id,
-                CommandId::Stats | CommandId::Info | CommandId::LatencyHistogram
+                CommandId::Stats
+                    | CommandId::Info
+                    | CommandId::LatencyHistogram
+                    | CommandId::Lastsave
+                    | CommandId::MemoryStats
             ) {
                 let stats = stats(executor, shows_commands(command.id, args));
                 answers.each.push(Answer::Filled(Payload::Stats(Box::new(stats))));
@@ -258,7 +262,7 @@ impl Requests {
                 let since =
                     stalled_since.map(|(since, _)| since).or_else(|| clock.map(GlommioEnv::now));
                 let open = answers.open;
-                let protocol = request.protocol;
+                let protocol = command.protocol;
                 let ran = if command.id == CommandId::Exec {
                     let watch = request.watch(&command);
                     executor.run_transaction(args, watch, protocol, target, is_next, answers)
@@ -438,10 +442,10 @@ mod tests {
     /// A request whose commands have all run: `Some(gate)` answered at once, `None` still open.
     fn begun(requests: &mut Requests, gates: &[Option<u64>]) -> Key {
         let core = ConnRef { core: 0, key: Slab::<()>::default().insert(()) };
-        let mut request = Request::new(core, Protocol::Resp2);
+        let mut request = Request::new(core);
         let mut answers = Answers::default();
         for (hole, gate) in (0..).zip(gates) {
-            request.push(CommandId::Set, hole, true, [&b"SET"[..]].into_iter());
+            request.push(CommandId::Set, Protocol::Resp2, (hole, true), [&b"SET"[..]].into_iter());
             match gate {
                 Some(gate) => {
                     writer::ok(answers.buffer());

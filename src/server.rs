@@ -21,6 +21,7 @@ use shard::options::Options;
 use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
+use crate::access::Penalties;
 use crate::command::info;
 use crate::error::ServerError;
 use crate::execute::Executor;
@@ -29,6 +30,7 @@ use crate::ledger::Ledger;
 use crate::live::Live;
 use crate::loading::Greeter;
 use crate::mesh::{Door, Message, Wires, wire};
+use crate::net::listeners::{Listener, MoreListeners, SocketFile, Transport};
 use crate::pubsub::Audience;
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
@@ -55,6 +57,7 @@ pub struct Setup {
     pub options: Options,
     /// Where clients come in; `None`: embedded.
     pub listener: Option<TcpListener>,
+    pub more: MoreListeners,
     pub bulk_bytes_max: u32,
     /// What all connections together may hold.
     pub connection_bytes: u64,
@@ -69,6 +72,9 @@ pub(crate) struct Shared {
     pub(crate) bulk_bytes_max: u32,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) live: Arc<Live>,
+    /// Of wrong passwords, by address.
+    pub(crate) penalties: Penalties,
+    pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     pub(crate) audience: Arc<Audience>,
     /// On which cores there are monitors.
     pub(crate) monitored: Audience,
@@ -150,7 +156,8 @@ pub struct Server {
     /// By core: it has ended.
     ends: Vec<Arc<AtomicBool>>,
     recovery: Vec<Recovery>,
-    /// Held for the life of the server: the lock on the directory.
+    /// Held for the life of the server: the name of the unix socket, and the lock on the directory.
+    _socket_file: Option<SocketFile>,
     _data_dir: DataDir,
 }
 
@@ -177,11 +184,16 @@ impl Server {
         let cores = setup.cpus.len();
         let format = data_dir.format().clone();
         assert_eq!(cores, format.slots.shards() as usize);
+        let MoreListeners { unix, tls } = setup.more;
+        let (tls, tls_settings) = tls.unzip();
+        let (unix, socket_file) = unix.unzip();
         let shared = Arc::new(Shared {
             cores,
             bulk_bytes_max: setup.bulk_bytes_max,
             ledger: Arc::new(Ledger::new(setup.connection_bytes)),
             live: Arc::new(setup.live),
+            penalties: Penalties::default(),
+            tls: tls_settings,
             audience: Arc::new(Audience::new(cores)),
             monitored: Audience::new(cores),
             slow_ids: AtomicU64::new(0),
@@ -205,7 +217,12 @@ impl Server {
             }
             None => None,
         };
-        let mut listener = setup.listener.map(OwnedFd::from);
+        let listeners = [
+            setup.listener.map(|socket| Listener::new(socket, Transport::Tcp)),
+            unix.map(|socket| Listener::new(socket, Transport::Unix)),
+            tls.map(|socket| Listener::new(socket, Transport::Tls)),
+        ];
+        let mut listeners: Vec<Listener> = listeners.into_iter().flatten().collect();
         let mut seeds: Vec<Option<Seed>> = wires
             .into_iter()
             .enumerate()
@@ -216,7 +233,7 @@ impl Server {
                     identity: Identity { directory: format.directory, shard: shard_number(index) },
                     options: setup.options.clone(),
                     slots: format.slots.clone(),
-                    listener: if index == 0 { listener.take() } else { None },
+                    listeners: if index == 0 { std::mem::take(&mut listeners) } else { Vec::new() },
                     shared: Arc::clone(&shared),
                     report: report.clone(),
                 })
@@ -248,6 +265,7 @@ impl Server {
             ends: running.ends(),
             cores: Some(running),
             recovery: vec![Recovery::default(); cores],
+            _socket_file: socket_file,
             _data_dir: data_dir,
         };
         let seen_through = server.see_through_start(&reports);
@@ -311,7 +329,8 @@ impl Server {
     fn hand_over(&self, sockets: Vec<OwnedFd>) {
         for (number, socket) in sockets.into_iter().enumerate() {
             // They are fewer than an inbox holds. One that does not get in is closed.
-            drop(self.door(number % self.shared.cores).send(Message::Adopt(socket)));
+            let adopt = Message::Adopt(socket, Transport::Tcp);
+            drop(self.door(number % self.shared.cores).send(adopt));
         }
     }
 
@@ -408,7 +427,7 @@ struct Seed {
     identity: Identity,
     options: Options,
     slots: SlotTable,
-    listener: Option<OwnedFd>,
+    listeners: Vec<Listener>,
     shared: Arc<Shared>,
     report: Sender<Report>,
 }
@@ -429,7 +448,7 @@ impl Seed {
         env: GlommioEnv,
         driver: &mut Driver,
     ) -> Result<(), ServerError> {
-        let Self { wires, slots, listener, shared, .. } = self;
+        let Self { wires, slots, listeners, shared, .. } = self;
         let opening = Opening {
             index,
             dir: self.dir,
@@ -446,7 +465,7 @@ impl Seed {
         let executor =
             Executor::new(shard, &env, Arc::clone(&shared.live), output, (index, shared.cores));
         let endpoint = wires.attach(bells);
-        let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listener);
+        let mut worker = Worker::new(index, env, endpoint, executor, slots, shared, listeners);
         if let Err(error) = worker.run(driver).await {
             // A server without one of its cores is worse than a restart.
             tracing::error!(core = index, %error, "the core's ring is broken");

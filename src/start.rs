@@ -2,12 +2,15 @@
 
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show_size};
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
 use crate::live::Live;
+use crate::net::listeners::{self, MoreListeners};
+use crate::net::tls;
 use crate::preflight::{self, Machine};
 use crate::runtime;
 use crate::server::{Server, Setup};
@@ -79,11 +82,50 @@ impl Prepared {
         Ok(listener)
     }
 
-    /// Starts the cores and opens the shards.
+    /// Listens at the unix socket and at the port for TLS, if there are to be any.
+    ///
+    /// # Errors
+    /// `Address`: it is in use or cannot be made; a file for TLS cannot be used.
+    pub fn listen_more(&self) -> Result<MoreListeners, ServerError> {
+        let config = &self.config;
+        let mut more = MoreListeners::default();
+        if let Some(path) = &config.unixsocket {
+            let failed = |error: std::io::Error| ServerError::Address {
+                what: format!("cannot listen at {}: {error}", path.display()),
+                remedy: "use another --unixsocket, or stop what uses it".into(),
+            };
+            more.unix = Some(listeners::listen_unix(path, config.unixsocketperm).map_err(failed)?);
+        }
+        if let (port @ 1.., Some(cert), Some(key)) =
+            (config.tls_port, &config.tls_cert, &config.tls_key)
+        {
+            let unusable = |what| ServerError::Address {
+                what: format!("cannot speak TLS: {what}"),
+                remedy: "check --tls-cert, --tls-key and --tls-ca".into(),
+            };
+            let failed = |error: std::io::Error| ServerError::Address {
+                what: format!("cannot listen on {}:{port}: {error}", config.bind),
+                remedy: "use another --tls-port or --bind, or stop what uses it".into(),
+            };
+            let settings =
+                tls::server_config(cert, key, config.tls_ca.as_deref()).map_err(unusable)?;
+            let listener = TcpListener::bind((config.bind, port)).map_err(failed)?;
+            sys::tune_listener(&listener, config.tcp_keepalive).map_err(failed)?;
+            more.tls = Some((listener, settings));
+        }
+        Ok(more)
+    }
+
+    /// Starts the cores and opens the shards. `stop`: whom SHUTDOWN tells.
     ///
     /// # Errors
     /// The first shard's or the runtime's error.
-    pub fn start(self, listener: Option<TcpListener>) -> Result<Server, ServerError> {
+    pub fn start(
+        self,
+        listener: Option<TcpListener>,
+        more: MoreListeners,
+        stop: Option<Sender<()>>,
+    ) -> Result<Server, ServerError> {
         let Self { config, machine, data_dir, plan } = self;
         let cpus = runtime::available_cpus().map_err(ServerError::Runtime)?;
         let shards = data_dir.shards() as usize;
@@ -94,14 +136,19 @@ impl Prepared {
             digits
         });
         let port = listener.as_ref().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
+        let live = Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling);
+        if let Some(stop) = stop {
+            live.stop_by(stop);
+        }
         let setup = Setup {
             // More shards than cores share them: the directory decides the number.
             cpus: cpus.iter().copied().cycle().take(shards).collect(),
             options: config.shard_options(&plan),
             listener,
+            more,
             bulk_bytes_max: u32::try_from(plan.value_bytes_max).unwrap_or(u32::MAX),
             connection_bytes: plan.connection_bytes,
-            live: Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling),
+            live,
             telemetry: Static {
                 started: Instant::now(),
                 started_wall_s: sys::wall_us() / 1_000_000,

@@ -20,6 +20,16 @@ pub(crate) fn try_lock(file: &File) -> io::Result<bool> {
     if error.kind() == io::ErrorKind::WouldBlock { Ok(false) } else { Err(error) }
 }
 
+/// Runs `make` while new files get none of these bits. At start, while there is one thread: the mask is the process'.
+pub(crate) fn with_umask<T>(mask: u32, make: impl FnOnce() -> T) -> T {
+    // SAFETY: takes and answers an integer, and cannot fail.
+    let before = unsafe { libc::umask(mask) };
+    let result = make();
+    // SAFETY: as above.
+    unsafe { libc::umask(before) };
+    result
+}
+
 /// The user that this process acts as.
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: no argument, cannot fail.

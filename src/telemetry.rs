@@ -40,24 +40,33 @@ impl Shared {
             command::latency::histogram(&tallies(cores), asked, protocol, out);
             return;
         }
+        if let Show::LastSave = show {
+            let sum = sum_of(cores);
+            let since_s = self.last_flush_s(&sum);
+            writer::integer(out, since_s.cast_signed());
+            return;
+        }
+        if let Show::Memory = show {
+            command::memory_stats(&self.info_facts(cores), protocol, out);
+            return;
+        }
         let text = match show {
             Show::Stats { per_shard } => {
                 let shards: Vec<StatsFacts> = cores.iter().map(stats_facts).collect();
                 stats_text::render(&shards, per_shard)
             }
             Show::Info(sections) => info::render(&self.info_facts(cores), sections),
-            Show::Latency(_) => unreachable!("no text"),
+            Show::Latency(_) | Show::LastSave | Show::Memory => unreachable!("no text"),
         };
         writer::verbatim(out, text.as_bytes(), protocol);
     }
 
     fn info_facts(&self, cores: &[CoreStats]) -> InfoFacts {
         let mut net = NetStats::default();
-        let mut sum = shard::stats::ShardStats::default();
         for core in cores {
             net.add(&core.net);
-            sum.add(&core.shard);
         }
+        let sum = sum_of(cores);
         let fixed = &self.telemetry;
         let usage = sys::usage();
         let server = info::Server {
@@ -75,6 +84,9 @@ impl Shared {
         };
         let mut facts = InfoFacts { server, ..InfoFacts::default() };
         facts.clients.connected = net.connections;
+        facts.clients.recent_max_input_bytes = net.input_held_max;
+        facts.clients.recent_max_output_bytes = net.output_held_max;
+        facts.errors = net.error_classes;
         facts.clients.max = self.live.clients_max().into();
         facts.memory = info::Memory {
             used: usage.rss_bytes,
@@ -104,6 +116,7 @@ impl Shared {
             keyspace_hits: hits,
             keyspace_misses: reads.saturating_sub(hits),
             error_replies: net.errors,
+            expired_keys: sum.counters.expired_keys,
             ..info::Stats::default()
         };
         facts.cpu = info::Cpu { system_s: usage.system_s, user_s: usage.user_s };
@@ -122,6 +135,11 @@ impl Shared {
         facts
     }
 
+    /// As in Redis, the start counts as one.
+    fn last_flush_s(&self, sum: &shard::stats::ShardStats) -> u64 {
+        (sum.last_flush_ms / 1000).max(self.telemetry.started_wall_s)
+    }
+
     fn persistence(
         &self,
         sum: &shard::stats::ShardStats,
@@ -133,13 +151,11 @@ impl Shared {
         let total = |of: fn(&shard::stats::ShardStats) -> u64| -> u64 {
             cores.iter().map(|core| of(&core.shard)).sum()
         };
-        let last_flush_s = sum.last_flush_ms / 1000;
         info::Persistence {
             loading: self.is_loading(),
             changes_since_flush: total(|shard| shard.last_seq.saturating_sub(shard.flushed_seq)),
             flush_in_progress: sum.sealed_memtables > 0,
-            // As in Redis, the start counts as one.
-            last_flush_s: last_flush_s.max(self.telemetry.started_wall_s),
+            last_flush_s: self.last_flush_s(sum),
             last_flush_ok: !sum.flush_failing,
             last_write_ok: sum.read_only.is_none(),
             syncs_pending: count(|shard| shard.durable_seq < shard.last_seq),
@@ -208,6 +224,15 @@ fn stalls(counters: &shard::stats::CounterValues) -> [(&'static str, u64); 6] {
         ("stalls_slowed", counters.stalls_slowed),
         ("stalls_erasing", counters.stalls_erasing),
     ]
+}
+
+/// All shards together.
+fn sum_of(cores: &[CoreStats]) -> shard::stats::ShardStats {
+    let mut sum = shard::stats::ShardStats::default();
+    for core in cores {
+        sum.add(&core.shard);
+    }
+    sum
 }
 
 /// What all cores have counted by command.

@@ -5,6 +5,7 @@
 //! - Else, or with commands over all shards: like the pipeline of its commands, behind the head of the array of replies. Each
 //!   shard carries out its commands in their order; others may come between ([`Home::Many`]).
 
+use crate::command::table::Flags;
 use crate::command::{self, CommandError, CommandId, PackedHead, Place, Spec};
 use crate::limits::{TRANSACTION_BYTES_MAX, TRANSACTION_COMMANDS_MAX};
 use crate::resp::{Args, OwnedArgs};
@@ -55,6 +56,11 @@ pub(crate) fn is_never_queued(id: CommandId) -> bool {
             | CommandId::Quit
             | CommandId::Reset
     )
+}
+
+/// Whether a command that needs no shard is answered at once and leaves its connection as it is.
+fn can_be_answered_ahead(spec: &Spec) -> bool {
+    !spec.flags.has(Flags::NO_AUTH) && spec.id != CommandId::Debug
 }
 
 impl Transaction {
@@ -110,7 +116,7 @@ impl Transaction {
                     };
                 }
             }
-            Place::Local => {}
+            Place::Local if can_be_answered_ahead(spec) => {}
             _ => self.home = Home::Many,
         }
         Ok(())

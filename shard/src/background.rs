@@ -316,6 +316,35 @@ impl<E: Env> Shard<E> {
         self.task_ended();
     }
 
+    /// Flushes, then merges all tables into the lowest level that has any (1 if there is none): one version of each key stays,
+    /// and nothing of what was deleted. Flushes go on meanwhile; compactions that are due wait. I/O: all tables are read and
+    /// written once; the old ones go when the new ones are there, so as much space again is needed.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Closing`, or the compaction's own; then the tables are as they were.
+    pub async fn compact_all(&self) -> Result<()> {
+        self.flush().await?;
+        let background = &self.inner.background;
+        let pass = background.compacting.enter().await;
+        let plan = compaction::everything(&self.view().version);
+        let Some(plan) = plan else { return Ok(()) };
+        if background.abort.get() || self.is_stopped() {
+            return Err(Error::Closing);
+        }
+        background.running.set(true);
+        let result = self.compact_one(&plan).await;
+        background.running.set(false);
+        drop(pass);
+        match &result {
+            Ok(()) => self.space_taken(),
+            Err(Error::Closing) => {}
+            Err(error) => self.background_error("compaction", error).await,
+        }
+        self.collect_garbage().await;
+        background.compaction_wanted.signal();
+        result
+    }
+
     fn pick(&self, pointers: &Pointers) -> Option<Plan> {
         let options = &self.inner.options;
         let view = self.view();

@@ -50,7 +50,7 @@ pub(crate) fn is_possible(kind: Kind, stored: &[u8]) -> bool {
 
 /// What of a version is there at `now_ms`; `None`: a tombstone, or it has ended.
 #[inline]
-pub fn live<'a>(kind: Kind, stored: &'a [u8], now_ms: impl FnOnce() -> u64) -> Option<Live<'a>> {
+pub fn live(kind: Kind, stored: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Live<'_>> {
     match kind {
         Kind::Put => Some(Live { value: stored, expires_at_ms: 0 }),
         Kind::Delete => None,

@@ -23,7 +23,9 @@ const INDEX_BITS: u32 = 12;
 const REGISTERS: usize = 1 << INDEX_BITS;
 
 /// The greatest register: all other bits are zero.
-const RANK_MAX: u8 = (u64::BITS - INDEX_BITS + 1) as u8;
+const RANK_MAX: u8 = 53;
+
+const _: () = assert!(RANK_MAX as u32 == u64::BITS - INDEX_BITS + 1);
 
 /// One register on disk, of a sketch with few.
 const SPARSE_BYTES: usize = 3;
@@ -104,7 +106,7 @@ impl Sketch {
     pub(crate) fn estimate(&self) -> f64 {
         /// 1 / (2 ln 2).
         const ALPHA: f64 = 0.721_347_520_444_481_7;
-        const COUNT: f64 = REGISTERS as f64;
+        const COUNT: f64 = (1_u32 << INDEX_BITS) as f64;
         let mut counts = [0_u32; RANK_MAX as usize + 1];
         for register in &*self.registers {
             if let Some(count) = counts.get_mut(usize::from(register.get())) {
@@ -252,7 +254,9 @@ mod tests {
     #[test]
     fn hashes_at_the_ends_fit() {
         let sketch = Sketch::default();
-        [0, u64::MAX, u64::MAX << 52, (1 << 52) - 1].into_iter().for_each(|hash| sketch.add(hash));
+        for hash in [0, u64::MAX, u64::MAX << 52, (1 << 52) - 1] {
+            sketch.add(hash);
+        }
         assert_eq!(sketch.registers.first().map(Cell::get), Some(RANK_MAX));
         assert!(sketch.estimate() >= 2.0);
     }

@@ -15,7 +15,7 @@ struct Width {
 
 impl Width {
     fn parse(argument: &[u8]) -> Outcome<Self> {
-        let wrong = CommandError::Text(
+        let wrong = CommandError::text(
             "ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.",
         );
         let (is_signed, digits) = match argument.split_first() {
@@ -93,7 +93,7 @@ struct Step {
     overflow: Overflow,
 }
 
-fn parse(args: Args<'_>) -> Outcome<Vec<Step>> {
+fn parse(txn: &Txn<'_>, args: Args<'_>) -> Outcome<Vec<Step>> {
     let mut steps = Vec::new();
     let mut overflow = Overflow::Wrap;
     let mut index = 2;
@@ -106,7 +106,7 @@ fn parse(args: Args<'_>) -> Outcome<Vec<Step>> {
                 b"fail" => Overflow::Fail,
                 _ => {
                     let text = "ERR Invalid OVERFLOW type specified";
-                    return Err(CommandError::Text(text).into());
+                    return Err(CommandError::text(text).into());
                 }
             };
             index += 2;
@@ -118,7 +118,7 @@ fn parse(args: Args<'_>) -> Outcome<Vec<Step>> {
             return Err(CommandError::Syntax.into());
         }
         let width = Width::parse(args.arg(index + 1))?;
-        let offset = bit_offset(args.arg(index + 2), Some(width.bits))?;
+        let offset = bit_offset(txn, args.arg(index + 2), Some(width.bits))?;
         let action = match needed {
             2 => Action::Get,
             _ if is(word, "set") => Action::Set(integer(args.arg(index + 3))?),
@@ -131,15 +131,15 @@ fn parse(args: Args<'_>) -> Outcome<Vec<Step>> {
 }
 
 pub(super) fn bitfield(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
-    let steps = parse(args)?;
+    let steps = parse(txn, args)?;
     run(txn, args.arg(1), &steps, out)
 }
 
 pub(super) fn bitfield_ro(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
-    let steps = parse(args)?;
+    let steps = parse(txn, args)?;
     if steps.iter().any(|step| step.action != Action::Get) {
         let text = "ERR BITFIELD_RO only supports the GET subcommand";
-        return Err(CommandError::Text(text).into());
+        return Err(CommandError::text(text).into());
     }
     run(txn, args.arg(1), &steps, out)
 }

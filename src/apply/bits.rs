@@ -3,11 +3,10 @@
 use super::options::{integer, is};
 use super::{Outcome, Txn};
 use crate::command::CommandError;
-use crate::limits::BULK_BYTES_CAP;
 use crate::resp::{Args, strict_number, writer};
 
 /// The place of a bit, from an argument: `7`, or `#7` where that counts fields of `width` bits.
-pub(super) fn bit_offset(argument: &[u8], width: Option<u32>) -> Outcome<u64> {
+pub(super) fn bit_offset(txn: &Txn<'_>, argument: &[u8], width: Option<u32>) -> Outcome<u64> {
     let wrong = || CommandError::BitOffset;
     let (digits, factor) = match (argument.strip_prefix(b"#"), width) {
         (Some(digits), Some(width)) => (digits, i64::from(width)),
@@ -15,7 +14,7 @@ pub(super) fn bit_offset(argument: &[u8], width: Option<u32>) -> Outcome<u64> {
     };
     let number = strict_number(digits).ok_or_else(wrong)?.checked_mul(factor).ok_or_else(wrong)?;
     let offset = u64::try_from(number).map_err(|_| wrong())?;
-    if offset >> 3 >= u64::from(BULK_BYTES_CAP) {
+    if offset >> 3 >= txn.context.value_bytes_max as u64 {
         return Err(wrong().into());
     }
     Ok(offset)
@@ -51,13 +50,13 @@ pub(super) fn grow_for(txn: &Txn<'_>, bytes: &mut Vec<u8>, offset: u64) -> Outco
 
 pub(super) fn setbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
     let key = args.arg(1);
-    let offset = bit_offset(args.arg(2), None)?;
+    let offset = bit_offset(txn, args.arg(2), None)?;
     let bit = match strict_number(args.arg(3)) {
         Some(0) => false,
         Some(1) => true,
         _ => {
             let text = "ERR bit is not an integer or out of range";
-            return Err(CommandError::Text(text).into());
+            return Err(CommandError::text(text).into());
         }
     };
     let (mut bytes, expires_at_ms) = txn.get(key)?.unwrap_or_default();
@@ -68,7 +67,7 @@ pub(super) fn setbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
 }
 
 pub(super) fn getbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
-    let offset = bit_offset(args.arg(2), None)?;
+    let offset = bit_offset(txn, args.arg(2), None)?;
     let bit = txn.look(args.arg(1), |value| value.is_some_and(|it| bit_at(it.bytes, offset)))?;
     writer::integer(out, i64::from(bit));
     Ok(())
@@ -178,7 +177,7 @@ pub(super) fn bitpos(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
         0 => false,
         1 => true,
         _ => {
-            return Err(CommandError::Text("ERR The bit argument must be 1 or 0.").into());
+            return Err(CommandError::text("ERR The bit argument must be 1 or 0.").into());
         }
     };
     // Absent is an endless array of zeroes, whatever the range.
@@ -217,7 +216,7 @@ pub(super) fn bitop(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
     };
     if is(operation, "not") && args.len() != 4 {
         let text = "ERR BITOP NOT must be called with a single source key.";
-        return Err(CommandError::Text(text).into());
+        return Err(CommandError::text(text).into());
     }
     let mut result = txn.get(args.arg(3))?.map_or_else(Vec::new, |(bytes, _)| bytes);
     if is(operation, "not") {

@@ -35,11 +35,11 @@ impl Conditions {
         }
         if of.nx && (of.xx || of.gt || of.lt) {
             let text = "ERR NX and XX, GT or LT options at the same time are not compatible";
-            return Err(CommandError::Text(text).into());
+            return Err(CommandError::text(text).into());
         }
         if of.gt && of.lt {
             let text = "ERR GT and LT options at the same time are not compatible";
-            return Err(CommandError::Text(text).into());
+            return Err(CommandError::text(text).into());
         }
         Ok(of)
     }

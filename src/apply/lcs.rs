@@ -41,7 +41,7 @@ impl Options {
         }
         if options.idx && options.len {
             let text = "ERR If you want both the length and indexes, please just use IDX.";
-            return Err(CommandError::Text(text).into());
+            return Err(CommandError::text(text).into());
         }
         Ok(options)
     }
@@ -58,7 +58,7 @@ impl Lengths {
         let width = b.len() + 1;
         let cells = (a.len() + 1).checked_mul(width);
         let cells = cells.filter(|cells| *cells <= TABLE_BYTES_MAX / size_of::<u32>());
-        let cells = cells.ok_or(CommandError::Text(
+        let cells = cells.ok_or(CommandError::text(
             "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len",
         ))?;
         let mut lengths = Self { table: vec![0; cells], width };

@@ -36,6 +36,12 @@ pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
         CommandId::Flushdb | CommandId::Flushall => {
             flush_mode(args)?;
         }
+        CommandId::Bgsave => match args.get(1) {
+            Some(word) if args.len() > 2 || !word.eq_ignore_ascii_case(b"schedule") => {
+                return Err(CommandError::Syntax);
+            }
+            _ => {}
+        },
         CommandId::Stats => {
             stats_scope(args)?;
         }
@@ -70,6 +76,23 @@ fn check_pattern(pattern: &[u8]) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// A cursor as C takes it for an unsigned number: nothing is 0, and a negative one wraps around.
+fn cursor(text: &[u8]) -> Option<u64> {
+    let (is_negative, digits) = match text.split_first() {
+        Some((b'-', digits)) => (true, digits),
+        Some((b'+', digits)) => (false, digits),
+        _ => (false, text),
+    };
+    if digits.is_empty() {
+        return text.is_empty().then_some(0);
+    }
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = std::str::from_utf8(digits).ok()?.parse::<u64>().ok()?;
+    Some(if is_negative { number.wrapping_neg() } else { number })
+}
+
 /// `cursor [MATCH pattern] [COUNT count] [TYPE type]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScanOptions<'a> {
@@ -85,9 +108,8 @@ impl<'a> ScanOptions<'a> {
     /// # Errors
     /// No cursor, no count of at least one, a pattern that is too long, anything else.
     pub fn parse(args: Args<'a>) -> Result<Self, CommandError> {
-        let cursor = std::str::from_utf8(args.arg(1)).ok().and_then(|text| text.parse().ok());
         let mut options = Self {
-            cursor: cursor.ok_or(CommandError::Cursor)?,
+            cursor: cursor(args.arg(1)).ok_or(CommandError::Cursor)?,
             pattern: None,
             count: SCAN_COUNT_DEFAULT,
             type_matches: true,
@@ -119,10 +141,15 @@ impl<'a> ScanOptions<'a> {
 /// # Errors
 /// Anything else.
 pub fn flush_mode(args: Args<'_>) -> Result<FlushMode, CommandError> {
-    match (args.len(), args.get(1)) {
-        (1, _) => Ok(FlushMode::Default),
-        (2, Some(mode)) if mode.eq_ignore_ascii_case(b"async") => Ok(FlushMode::Async),
-        (2, Some(mode)) if mode.eq_ignore_ascii_case(b"sync") => Ok(FlushMode::Sync),
+    flush_mode_at(args, 1)
+}
+
+/// The same from argument `at` on.
+pub(super) fn flush_mode_at(args: Args<'_>, at: usize) -> Result<FlushMode, CommandError> {
+    match (args.len() - at, args.get(at)) {
+        (0, _) => Ok(FlushMode::Default),
+        (1, Some(mode)) if mode.eq_ignore_ascii_case(b"async") => Ok(FlushMode::Async),
+        (1, Some(mode)) if mode.eq_ignore_ascii_case(b"sync") => Ok(FlushMode::Sync),
         _ => Err(CommandError::Syntax),
     }
 }

@@ -3,6 +3,8 @@
 use super::client::check_name;
 use super::error::CommandError;
 use super::session::{REDIS_VERSION, ServerFacts, Session};
+use crate::access;
+use crate::live::Live;
 use crate::resp::{Args, Protocol, strict_number, writer};
 
 pub(super) fn ping(args: Args<'_>, out: &mut Vec<u8>) {
@@ -23,9 +25,38 @@ pub(super) fn select(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandErr
     }
 }
 
+const HELLO_BEFORE_AUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+     HELLO AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the \
+     same time";
+
+const AUTH_WITHOUT_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. \
+     Are you sure your configuration is correct?";
+
+/// `AUTH [user] password`
+pub(super) fn auth(
+    session: &mut Session,
+    live: &Live,
+    args: Args<'_>,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    let (user, password) = match args.len() {
+        2 if !live.requires_password() => {
+            return Err(CommandError::text(AUTH_WITHOUT_PASSWORD));
+        }
+        2 => (access::DEFAULT_USER.as_bytes(), args.arg(1)),
+        3 => (args.arg(1), args.arg(2)),
+        _ => return Err(CommandError::Syntax),
+    };
+    let login = access::log_in(live, user, password).ok_or(CommandError::WrongPassword)?;
+    session.log_in_as(login, live);
+    writer::ok(out);
+    Ok(())
+}
+
 /// `HELLO [version [AUTH user password] [SETNAME name]]`. Nothing changes unless all of it is right.
 pub(super) fn hello(
     session: &mut Session,
+    live: &Live,
     args: Args<'_>,
     out: &mut Vec<u8>,
 ) -> Result<(), CommandError> {
@@ -37,14 +68,12 @@ pub(super) fn hello(
         Some(Some(_)) => return Err(CommandError::NoProtocol),
     };
     let mut name = None;
+    let mut login = None;
     let mut index = 2;
     while let Some(option) = args.get(index) {
         match (args.get(index + 1), args.get(index + 2)) {
-            (Some(user), Some(_)) if option.eq_ignore_ascii_case(b"auth") => {
-                // No password can be set yet, so the one user needs none, and there is no other.
-                if user != b"default" {
-                    return Err(CommandError::WrongPassword);
-                }
+            (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"auth") => {
+                login = Some((user, password));
                 index += 3;
             }
             (Some(value), _) if option.eq_ignore_ascii_case(b"setname") => {
@@ -54,6 +83,14 @@ pub(super) fn hello(
             }
             _ => return Err(CommandError::HelloOption(shortened(option))),
         }
+    }
+    match login {
+        Some((user, password)) => {
+            let login = access::log_in(live, user, password).ok_or(CommandError::WrongPassword)?;
+            session.log_in_as(login, live);
+        }
+        None if session.must_log_in(live) => return Err(CommandError::text(HELLO_BEFORE_AUTH)),
+        None => {}
     }
     if let Some(name) = name {
         session.name = name.to_vec();
@@ -82,8 +119,9 @@ fn describe(session: &Session, out: &mut Vec<u8>) {
     writer::array(out, 0);
 }
 
-pub(crate) fn reset(session: &mut Session, out: &mut Vec<u8>) {
+pub(crate) fn reset(session: &mut Session, live: &Live, out: &mut Vec<u8>) {
     session.protocol = Protocol::Resp2;
+    session.begin(live);
     session.name.clear();
     writer::simple(out, "RESET");
 }

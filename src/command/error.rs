@@ -25,14 +25,21 @@ pub enum CommandError {
     NoProtocol,
     HelloOption(Vec<u8>),
     WrongPassword,
+    /// A command before login.
+    NoAuth,
+    /// The user may not use the command of that name.
+    NoPermission(&'static str),
+    /// The command of that name is taken from this machine only.
+    RemoteAdmin(&'static str),
+    DebugDisabled,
+    /// In Redis' words, or our own where it has none.
+    Text(Cow<'static, str>),
     NameTooLong,
     NameCharacters(&'static str),
     UnknownOption(Vec<u8>),
     NoSuchCommand,
     NoKeys,
     WrongCount,
-    /// A fixed text, with its code.
-    Text(&'static str),
     /// An option of EXPIRE.
     UnsupportedOption(Vec<u8>),
     ValueTooLong,
@@ -85,6 +92,20 @@ impl fmt::Display for CommandError {
             Self::WrongPassword => {
                 f.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
+            Self::NoAuth => f.write_str("NOAUTH Authentication required."),
+            Self::NoPermission(name) => {
+                write!(f, "NOPERM this user has no permissions to run the '{name}' command")
+            }
+            Self::RemoteAdmin(name) => write!(
+                f,
+                "ERR the '{name}' command is taken from this machine only (loopback or the unix socket), \
+                 unless the server is started with allow_remote_admin = \"yes\""
+            ),
+            Self::DebugDisabled => f.write_str(
+                "ERR DEBUG command not allowed. If the enable_debug_command setting is \"local\", you can run it \
+                 from a local connection, otherwise you need to set it and then restart the server.",
+            ),
+            Self::Text(text) => f.write_str(text),
             Self::NameTooLong => {
                 write!(f, "ERR a client's name is at most {CLIENT_NAME_BYTES_MAX} bytes long")
             }
@@ -99,7 +120,6 @@ impl fmt::Display for CommandError {
             Self::WrongCount => {
                 f.write_str("ERR Invalid number of arguments specified for command")
             }
-            Self::Text(text) => f.write_str(text),
             Self::UnsupportedOption(option) => {
                 write!(f, "ERR Unsupported option {}", quoted(option))
             }
@@ -155,6 +175,10 @@ impl fmt::Display for CommandError {
 impl std::error::Error for CommandError {}
 
 impl CommandError {
+    pub(crate) fn text(text: impl Into<Cow<'static, str>>) -> Self {
+        Self::Text(text.into())
+    }
+
     pub(crate) fn unknown_setting(name: &[u8]) -> Self {
         Self::UnknownSetting(shortened(name))
     }

@@ -79,6 +79,32 @@ pub(super) fn list(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError
 
 /// COMMAND GETKEYS: the keys of the command that follows.
 pub(super) fn getkeys(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError> {
+    let (spec, inner) = inner_command(args)?;
+    writer::array(out, spec.key_positions(inner.len()).count());
+    for position in spec.key_positions(inner.len()) {
+        writer::bulk(out, inner.arg(position));
+    }
+    Ok(())
+}
+
+/// COMMAND GETKEYSANDFLAGS: the same, each with what is done to it.
+pub(super) fn getkeysandflags(
+    args: Args<'_>,
+    protocol: Protocol,
+    out: &mut Vec<u8>,
+) -> Result<(), CommandError> {
+    let (spec, inner) = inner_command(args)?;
+    writer::array(out, spec.key_positions(inner.len()).count());
+    for position in spec.key_positions(inner.len()) {
+        writer::array(out, 2);
+        writer::bulk(out, inner.arg(position));
+        statuses(spec.keys.access, "", protocol, out);
+    }
+    Ok(())
+}
+
+/// The command that stands behind the subcommand's name, and has keys.
+fn inner_command<'a>(args: Args<'a>) -> Result<(&'static Spec, Args<'a>), CommandError> {
     let inner = Args::new(args.data(), args.ranges().get(2..).unwrap_or_default());
     let name = inner.get(0).unwrap_or_default();
     let spec = table::lookup(name).ok_or(CommandError::NoSuchCommand)?;
@@ -94,12 +120,7 @@ pub(super) fn getkeys(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandEr
     if !spec.takes(inner.len()) {
         return Err(CommandError::WrongCount);
     }
-    let positions = spec.key_positions(inner.len());
-    writer::array(out, positions.count());
-    for position in spec.key_positions(inner.len()) {
-        writer::bulk(out, inner.arg(position));
-    }
-    Ok(())
+    Ok((spec, inner))
 }
 
 /// HELP of the command whose subcommand `help` is.

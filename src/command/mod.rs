@@ -3,6 +3,9 @@
 //! A command's way: [`resolve`] (table, subcommand, arity) -> [`check`] (arguments) -> by [`Place`]: [`run`] here, or
 //! the dispatcher, which sends it to the shards of its keys or to all of them. Nothing here does I/O or reads a clock.
 
+mod absent;
+mod acl;
+mod admin;
 mod args;
 mod client;
 pub mod clients;
@@ -11,6 +14,7 @@ mod error;
 pub mod info;
 mod introspect;
 pub mod latency;
+mod memory;
 mod server;
 mod session;
 mod specs;
@@ -25,11 +29,14 @@ pub use args::{
 };
 pub(crate) use connection::reset;
 pub use error::CommandError;
+pub(crate) use memory::memory_stats;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
 pub use table::{
     CommandId, CommandSet, PackedHead, Place, Refusal, Spec, by_id, lookup, packed, resolve,
     unpacked,
 };
+
+use std::time::Duration;
 
 use crate::resp::{Args, writer};
 
@@ -39,6 +46,10 @@ use crate::resp::{Args, writer};
 pub enum Flow {
     /// The next command.
     Continue,
+    /// The reply was an error for a wrong password: it leaves as late as the address has deserved.
+    WrongPassword,
+    /// The reply leaves so much later.
+    Late(Duration),
     /// Send the replies, then close; nothing more is run.
     CloseAfterReply,
     /// Close at once, without a reply to this command; nothing more is run.
@@ -64,7 +75,7 @@ pub fn run(
         Ok(flow) => flow,
         Err(error) => {
             error.write(out);
-            Flow::Continue
+            if error == CommandError::WrongPassword { Flow::WrongPassword } else { Flow::Continue }
         }
     }
 }
@@ -82,8 +93,9 @@ fn local(
         Id::Ping => connection::ping(args, out),
         Id::Echo => writer::bulk(out, args.arg(1)),
         Id::Select => connection::select(args, out)?,
-        Id::Hello => connection::hello(session, args, out)?,
-        Id::Reset => reset(session, out),
+        Id::Auth => connection::auth(session, &server.live, args, out)?,
+        Id::Hello => connection::hello(session, &server.live, args, out)?,
+        Id::Reset => reset(session, &server.live, out),
         Id::Time => connection::time(server, out),
         Id::Quit => {
             writer::ok(out);
@@ -100,6 +112,37 @@ fn local(
         Id::ClientGetname => client::getname(session, out),
         Id::ClientSetname => client::setname(session, args, out)?,
         Id::ClientSetinfo => client::setinfo(session, args, out)?,
+        Id::AclCat => acl::cat(args, out)?,
+        Id::AclGenpass => acl::genpass(args, out)?,
+        Id::AclGetuser => acl::getuser(&server.live, args, protocol, out),
+        Id::AclList => acl::list(&server.live, out),
+        Id::AclLog => acl::log(args, out)?,
+        Id::AclSetuser => return Err(acl::setuser()),
+        Id::AclUsers => acl::names(&server.live, out),
+        Id::AclWhoami => acl::whoami(session, server, out),
+        Id::Debug => return admin::debug(args, out),
+        Id::Failover => return Err(admin::failover(args)),
+        Id::FunctionFlush => {
+            let refusal = "ERR FUNCTION FLUSH only supports SYNC|ASYNC option";
+            admin::flush_nothing(args, refusal, out)?;
+        }
+        Id::FunctionList => admin::function_list(args, out)?,
+        Id::Lolwut => admin::lolwut(out, protocol),
+        Id::MemoryDoctor => memory::doctor(out, protocol),
+        Id::MemoryMallocStats => {
+            writer::bulk(out, b"Stats not supported for the current allocator");
+        }
+        Id::MemoryPurge => writer::ok(out),
+        Id::ModuleList => writer::array(out, 0),
+        Id::Replicaof | Id::Slaveof => admin::replicaof(args, out)?,
+        Id::Role => admin::role(out),
+        Id::ScriptExists => admin::script_exists(args, out),
+        Id::ScriptFlush => {
+            let refusal = "ERR SCRIPT FLUSH only support SYNC|ASYNC option";
+            admin::flush_nothing(args, refusal, out)?;
+        }
+        Id::Shutdown => return admin::shutdown(server, args),
+        Id::Wait => admin::wait(args, out)?,
         Id::ConfigGet => server::config_get(server, args, protocol, out),
         Id::Command => introspect::all(protocol, out),
         Id::CommandCount => introspect::count(out),
@@ -108,15 +151,19 @@ fn local(
         Id::CommandList => introspect::list(args, out)?,
         Id::Swapdb => server::swapdb(args, out)?,
         Id::CommandGetkeys => introspect::getkeys(args, out)?,
-        Id::ClientHelp
+        Id::CommandGetkeysandflags => introspect::getkeysandflags(args, protocol, out)?,
+        Id::AclHelp
+        | Id::ClientHelp
         | Id::CommandHelp
         | Id::ConfigHelp
+        | Id::FunctionHelp
         | Id::LatencyHelp
-        | Id::PubsubHelp
+        | Id::MemoryHelp
+        | Id::ModuleHelp
         | Id::ObjectHelp
-        | Id::SlowlogHelp => {
-            introspect::help(spec, out);
-        }
+        | Id::PubsubHelp
+        | Id::SlowlogHelp
+        | Id::ScriptHelp => introspect::help(spec, out),
         _ => unreachable!("{} is not local", spec.name),
     }
     Ok(Flow::Continue)

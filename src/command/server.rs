@@ -10,7 +10,7 @@ pub(super) fn swapdb(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandErr
     let texts = ["ERR invalid first DB index", "ERR invalid second DB index"];
     for (index, text) in (1..).zip(texts) {
         if strict_number(args.arg(index)).and_then(|number| i32::try_from(number).ok()).is_none() {
-            return Err(CommandError::Text(text));
+            return Err(CommandError::text(text));
         }
     }
     if (1..=2).any(|index| strict_number(args.arg(index)) != Some(0)) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::access::{DEFAULT_USER, Login};
 use crate::live::Live;
 use crate::resp::Protocol;
 
@@ -14,6 +15,12 @@ pub struct Session {
     /// Unique in the life of the process, from 1.
     pub id: u64,
     pub protocol: Protocol,
+    /// As whom it acts.
+    pub login: Login,
+    /// It comes from this machine: over loopback, or the unix socket.
+    pub is_local: bool,
+    /// Nothing but commands of administrators needs a look at its rights.
+    pub is_free: bool,
     /// By CLIENT SETNAME; empty if it has none.
     pub name: Vec<u8>,
     /// By CLIENT SETINFO.
@@ -36,6 +43,9 @@ impl Session {
         Self {
             id,
             protocol: Protocol::Resp2,
+            login: Login::None,
+            is_local: false,
+            is_free: false,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_version: Vec::new(),
@@ -45,6 +55,30 @@ impl Session {
             connected_us: now_us,
             no_evict: false,
             no_touch: false,
+        }
+    }
+
+    /// As it begins, and after RESET: logged in where no password is needed.
+    pub(crate) fn begin(&mut self, live: &Live) {
+        let needs_login = live.requires_password();
+        self.log_in_as(if needs_login { Login::None } else { Login::Default }, live);
+    }
+
+    pub(crate) fn log_in_as(&mut self, login: Login, live: &Live) {
+        self.login = login;
+        self.is_free = login == Login::Default && !live.policy().denies();
+    }
+
+    /// It has not logged in, and there is a password.
+    pub(crate) fn must_log_in(&self, live: &Live) -> bool {
+        self.login == Login::None && live.requires_password()
+    }
+
+    /// The name of its user.
+    pub(crate) fn user<'a>(&self, live: &'a Live) -> &'a str {
+        match (self.login, &live.policy().readonly) {
+            (Login::ReadOnly, Some((name, _))) => name,
+            _ => DEFAULT_USER,
         }
     }
 }

@@ -196,7 +196,7 @@ pub enum CommandId {
     Stats,
     Time,
     Wait,
-    // What no client can send: parts of commands over several shards (`across`).
+    // What no client can send: parts of commands over several shards (`multishard`).
     InternalRead,
     InternalWrite,
 }
@@ -426,6 +426,12 @@ fn unknown(args: Args<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"-ERR unknown command '");
     out.extend(writer::shown(args.get(0).unwrap_or_default(), crate::limits::ERROR_ARG_BYTES));
     out.extend_from_slice(&shown);
+    if let Some(what) = args.get(0).and_then(super::absent::needs) {
+        let why = "(this server stores strings and has no ";
+        out.extend_from_slice(why.as_bytes());
+        out.extend_from_slice(what.as_bytes());
+        out.extend_from_slice(b"; see 'What it is not' in its README)");
+    }
     out.extend_from_slice(b"\r\n");
 }
 

@@ -6,17 +6,20 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::fields::{ALIASES, FIELDS, Field};
+use super::fields::{ALIASES, FIELDS, Field, SECRETS};
+use super::secrets;
 use super::{ConfigError, LsmConfig, Source};
 use crate::limits::CONFIG_BYTES_MAX;
+use crate::overrides;
 
 /// What the variables begin with.
 pub const ENV_PREFIX: &str = "RUSTY_LSM_";
 /// Names the file, for want of `--config`.
 const ENV_FILE: &str = "RUSTY_LSM_CONFIG";
 
-/// Defaults, then the file (by `file`, else by `RUSTY_LSM_CONFIG`), then the variables that begin with `RUSTY_LSM_`,
-/// then `flags`: each a flag, its setting and its value.
+/// Defaults, then the file (by `file`, else by `RUSTY_LSM_CONFIG`), then what CONFIG REWRITE has kept in the data directory
+/// that all layers together name, then the variables that begin with `RUSTY_LSM_`, then `flags`: each a flag, its setting and
+/// its value.
 ///
 /// # Errors
 /// The first unknown name, with a suggestion, or unusable value.
@@ -29,37 +32,80 @@ pub fn load(
         environment.filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     let named = variables.remove(ENV_FILE);
     let file = file.or(named.as_deref().map(Path::new));
-    match file {
-        None => layers(None, variables, flags),
-        Some(path) => {
-            let source = Source::File(path.to_owned());
-            let text = read(path).map_err(|error| ConfigError::new(&source, error))?;
-            layers(Some((&text, &source)), variables, flags)
+    let mut files = Vec::new();
+    if let Some(path) = file {
+        let source = Source::File(path.to_owned());
+        let failed = |error| ConfigError::new(&source, error);
+        let text = read(path).map_err(failed)?;
+        if has_secrets(&text) {
+            secrets::is_private(path).map_err(failed)?;
+        }
+        files.push((text, source));
+    }
+    let mut config = layers(&files, &variables, flags)?;
+    let source = Source::File(config.data_dir.join(overrides::FILE));
+    let failed = |error| ConfigError::new(&source, error);
+    if let Some(text) = overrides::read(&config.data_dir).map_err(failed)? {
+        let kept = overridden(&text).map_err(failed)?;
+        files.push((text, source.clone()));
+        config = layers(&files, &variables, flags)?;
+        config.overridden = kept;
+    }
+    config.read_secrets()?;
+    Ok(config)
+}
+
+/// The settings that a file of overrides has.
+///
+/// # Errors
+/// One of them is not for CONFIG SET: the data directory, for one, must not name another.
+fn overridden(text: &str) -> Result<Vec<String>, String> {
+    let table: toml::Table = text.parse().map_err(|error| format!("not TOML: {error}"))?;
+    let names: Vec<String> = table.keys().cloned().collect();
+    match names.iter().find(|name| !crate::live::can_change(name)) {
+        None => Ok(names),
+        Some(name) => {
+            Err(format!("{name}: not a setting that CONFIG SET changes; delete the line"))
         }
     }
 }
 
-/// [`load`] of what was read: the file's text, the variables with our prefix, the flags.
+/// Whether a file of settings has a password in it.
+fn has_secrets(text: &str) -> bool {
+    let table: toml::Table = text.parse().unwrap_or_default();
+    table.iter().any(|(name, value)| {
+        let is_set = value.as_str().is_none_or(|text| !text.is_empty());
+        is_set && SECRETS.contains(&name.replace('-', "_").as_str())
+    })
+}
+
+/// [`load`] of what was read: the files' texts, the variables with our prefix, the flags.
 pub(crate) fn layers(
-    file: Option<(&str, &Source)>,
-    variables: BTreeMap<String, String>,
+    files: &[(String, Source)],
+    variables: &BTreeMap<String, String>,
     flags: &[(String, String, String)],
 ) -> Result<LsmConfig, ConfigError> {
     let mut config = LsmConfig::default();
-    if let Some((text, source)) = file {
+    for (text, source) in files {
         config.apply_toml(text, source)?;
     }
     for (name, value) in variables {
         let source = Source::Environment(name.clone());
-        let key = name.strip_prefix(ENV_PREFIX).unwrap_or(&name).to_ascii_lowercase();
+        let key = name.strip_prefix(ENV_PREFIX).unwrap_or(name).to_ascii_lowercase();
         let field = find(&key, |field| field.name.replace('.', "_") == key)
             .ok_or_else(|| unknown(&source, &key))?;
-        config.set(field, &value, &source)?;
+        config.set(field, value, &source)?;
     }
     for (flag, key, value) in flags {
         let source = Source::Flag(flag.clone());
         let key = key.replace('-', "_");
         let field = find(&key, |field| field.name == key).ok_or_else(|| unknown(&source, &key))?;
+        if SECRETS.contains(&field.name) {
+            let problem = "others can read it on a command line; use a file, or the environment";
+            // The source would repeat it.
+            let source = Source::Flag(format!("--set {}", field.name));
+            return Err(ConfigError::new(&source, problem));
+        }
         config.set(field, value, &source)?;
     }
     config.check()?;
@@ -117,6 +163,22 @@ impl LsmConfig {
 
     /// What no single setting can tell.
     fn check(&self) -> Result<(), ConfigError> {
+        let has_password =
+            self.readonly_password.is_some() || self.readonly_password_file.is_some();
+        if !self.readonly_user.is_empty() && !has_password {
+            return Err(ConfigError::whole(
+                "readonly_user",
+                &self.readonly_user,
+                "it has no password; set readonly_password_file",
+            ));
+        }
+        if self.tls_port != 0 && (self.tls_cert.is_none() || self.tls_key.is_none()) {
+            let problem = "it needs tls_cert and tls_key";
+            return Err(ConfigError::whole("tls_port", self.tls_port, problem));
+        }
+        if has_password && self.readonly_user.is_empty() {
+            return Err(ConfigError::whole("readonly_password", "..", "there is no readonly_user"));
+        }
         let thresholds = &self.compaction_thresholds;
         let (slow, stop) = (thresholds.l0_slow_tables, thresholds.l0_stop_tables);
         if slow < thresholds.l0_compact_tables {

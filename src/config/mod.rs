@@ -4,11 +4,15 @@
 //!   CONFIG GET come from it.
 //! - `load`: the layers, unknown names, `--print-config`.
 //! - `memory`: the one budget and its split.
+//! - `redis_names`: what CONFIG GET says of Redis' settings that are fixed here.
+//! - `secrets`: passwords that lie in files of their own.
 //! - `value`: sizes and times as text.
 
 mod fields;
 mod load;
 mod memory;
+mod redis_names;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -18,10 +22,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access::{DebugCommand, PasswordDigest, Policy};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use load::layers;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
+pub(crate) use secrets::is_private;
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
 pub use value::{CacheCapacity, parse_seconds, parse_size, parse_time, show_size, show_time};
 
@@ -83,9 +89,30 @@ pub enum LogLevel {
 /// Everything that can be set. Units, costs and defaults are told by the field table, for people too; `None` means
 /// "derived at start".
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "settings, each yes or no by itself")]
 pub struct LsmConfig {
     pub port: u16,
+    pub unixsocket: Option<PathBuf>,
+    pub unixsocketperm: u32,
+    /// 0: none.
+    pub tls_port: u16,
+    pub tls_cert: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
+    pub tls_ca: Option<PathBuf>,
     pub bind: IpAddr,
+    /// The default user's; `None`: it needs none.
+    pub requirepass: Option<PasswordDigest>,
+    /// Read once all layers are known.
+    pub requirepass_file: Option<PathBuf>,
+    /// Its name; empty: there is none.
+    pub readonly_user: String,
+    pub readonly_password: Option<PasswordDigest>,
+    pub readonly_password_file: Option<PathBuf>,
+    /// Commands and categories that nobody may use, as text that was checked.
+    pub deny_commands: String,
+    pub protected_mode: bool,
+    pub allow_remote_admin: bool,
+    pub enable_debug_command: DebugCommand,
     pub data_dir: PathBuf,
     pub shards: Option<u32>,
     pub sync: SyncPolicy,
@@ -112,6 +139,8 @@ pub struct LsmConfig {
     pub maxclients: u32,
     /// Zero: never.
     pub timeout: Duration,
+    /// Zero: never.
+    pub request_timeout: Duration,
     /// Zero: off.
     pub tcp_keepalive: Duration,
     /// Bytes.
@@ -126,13 +155,30 @@ pub struct LsmConfig {
     pub notify_keyspace_events: u32,
     pub log_format: LogFormat,
     pub log_level: LogLevel,
+    /// Not a setting: the names of those that the data directory's overrides have.
+    pub overridden: Vec<String>,
 }
 
 impl Default for LsmConfig {
     fn default() -> Self {
         Self {
             port: 8080,
+            unixsocket: None,
+            unixsocketperm: 0o700,
+            tls_port: 0,
+            tls_cert: None,
+            tls_key: None,
+            tls_ca: None,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            requirepass: None,
+            requirepass_file: None,
+            readonly_user: String::new(),
+            readonly_password: None,
+            readonly_password_file: None,
+            deny_commands: String::new(),
+            protected_mode: true,
+            allow_remote_admin: false,
+            enable_debug_command: DebugCommand::No,
             data_dir: "./db_data".into(),
             shards: None,
             sync: SyncPolicy::Always,
@@ -151,6 +197,7 @@ impl Default for LsmConfig {
             flushdb: FlushDb::Memtable,
             maxclients: 10_000,
             timeout: Duration::ZERO,
+            request_timeout: Duration::from_secs(60),
             tcp_keepalive: Duration::from_secs(60),
             proto_max_bulk_len: None,
             slowlog_log_slower_than: 10_000,
@@ -160,6 +207,7 @@ impl Default for LsmConfig {
             notify_keyspace_events: 0,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,
+            overridden: Vec::new(),
         }
     }
 }
@@ -219,30 +267,56 @@ impl ConfigError {
 }
 
 impl LsmConfig {
+    pub(crate) fn access_policy(&self) -> Policy {
+        let name = self.readonly_user.clone();
+        Policy {
+            readonly: self.readonly_password.map(|digest| (name, digest)),
+            // Checked when it was set.
+            denied: crate::access::deny_list(&self.deny_commands).unwrap_or_default(),
+            allow_remote_admin: self.allow_remote_admin,
+            debug: self.enable_debug_command,
+        }
+    }
+
+    /// In Redis' words.
+    fn redis_log_level(&self) -> &'static str {
+        match self.log_level {
+            LogLevel::Error | LogLevel::Warn => "warning",
+            LogLevel::Info => "notice",
+            LogLevel::Debug => "verbose",
+            LogLevel::Trace => "debug",
+        }
+    }
+
     /// Names and values for CONFIG GET: Redis' names first, as tools ask for them, then ours.
     pub fn redis_settings(&self, plan: &MemoryPlan) -> Vec<(String, String)> {
         let sync = sync_name(self.sync);
         let dir = std::path::absolute(&self.data_dir).unwrap_or_else(|_| self.data_dir.clone());
         let redis = [
             ("appendfsync", sync.to_owned()),
-            ("appendonly", "yes".into()),
             ("bind", self.bind.to_string()),
-            ("databases", "1".into()),
             ("dir", dir.display().to_string()),
             ("maxclients", self.maxclients.to_string()),
             ("maxmemory", plan.budget_bytes.to_string()),
-            ("maxmemory-policy", "noeviction".into()),
+            ("loglevel", self.redis_log_level().into()),
             ("port", self.port.to_string()),
             ("proto-max-bulk-len", plan.value_bytes_max.to_string()),
-            ("replica-priority", "100".into()),
             ("requirepass", String::new()),
-            ("save", String::new()),
             ("tcp-keepalive", self.tcp_keepalive.as_secs().to_string()),
             ("timeout", self.timeout.as_secs().to_string()),
         ];
         let mut settings: Vec<(String, String)> =
             redis.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        for (name, value) in redis_names::FIXED {
+            if settings.iter().all(|(known, _)| known != name) {
+                settings.push(((*name).into(), (*value).into()));
+            }
+        }
         for field in fields::FIELDS {
+            // What is kept of passwords is not shown.
+            if fields::SECRETS.contains(&field.name) && field.name != "requirepass" {
+                continue;
+            }
             let name = field.name.replace('_', "-");
             if settings.iter().all(|(known, _)| *known != name) {
                 let value = (field.get)(self).unwrap_or_default();

@@ -131,6 +131,8 @@ enum Combined {
 enum Job {
     Flush,
     Erase,
+    /// Merges all tables; takes as long as it takes, beside the others.
+    Compact,
     Count,
     /// Take the sync policy that is set now.
     Policy,
@@ -154,6 +156,7 @@ pub(crate) struct Executor {
     reads: WorkQueue<ReadJob>,
     read: WorkQueue<ReadDone>,
     jobs: WorkQueue<JobOrder>,
+    long_jobs: WorkQueue<JobOrder>,
     filled: WorkQueue<Filled>,
     parts: Slab<Parts>,
     /// Values that commands wait for, and whose have all come.
@@ -166,9 +169,9 @@ pub(crate) struct Executor {
     index: usize,
     shards: usize,
     watches: Watches,
-    /// Erases that are done, and those of them that were told to `watches`.
+    /// Erases that are done, and those that were ordered.
     erased: Rc<Cell<u64>>,
-    erased_told: u64,
+    erases_ordered: u64,
     pub(crate) live: Arc<Live>,
     /// The memory of replies, of all cores.
     output: Arc<Account>,
@@ -190,6 +193,7 @@ impl Executor {
             reads: WorkQueue::default(),
             read: WorkQueue::default(),
             jobs: WorkQueue::default(),
+            long_jobs: WorkQueue::default(),
             filled: WorkQueue::default(),
             parts: Slab::default(),
             fetches: HashMap::new(),
@@ -201,7 +205,7 @@ impl Executor {
             shards,
             watches: Watches::default(),
             erased: Rc::default(),
-            erased_told: 0,
+            erases_ordered: 0,
             live,
             output,
             events: Events::default(),
@@ -223,18 +227,20 @@ impl Executor {
             let (orders, done) = (this.scans.clone(), this.scanned.clone());
             env.spawn(Queue::Commit, scans::scanner(this.shard.clone(), env.clone(), orders, done));
         }
-        let (jobs, filled) = (this.jobs.clone(), this.filled.clone());
-        let (shard, env_of_jobs, live) = (this.shard.clone(), env.clone(), Arc::clone(&this.live));
-        let erased = Rc::clone(&this.erased);
-        env.spawn(Queue::Commit, async move {
-            while let Some(order) = jobs.pop().await {
-                let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
-                erased.set(erased.get() + u64::from(matches!(order.job, Job::Erase)));
-                let JobOrder { target, hole, .. } = order;
-                let (bytes, gate) = (bytes.into(), SeqNo(0));
-                filled.push(Filled { target, hole, bytes, gate, holding: Holding::default() });
-            }
-        });
+        for (queue, jobs) in [(Queue::Commit, &this.jobs), (Queue::Compaction, &this.long_jobs)] {
+            let (jobs, filled) = (jobs.clone(), this.filled.clone());
+            let (shard, env_of_jobs) = (this.shard.clone(), env.clone());
+            let (live, erased) = (Arc::clone(&this.live), Rc::clone(&this.erased));
+            env.spawn(queue, async move {
+                while let Some(order) = jobs.pop().await {
+                    let bytes = run_job(&shard, &env_of_jobs, &live, order.job).await;
+                    erased.set(erased.get() + u64::from(matches!(order.job, Job::Erase)));
+                    let JobOrder { target, hole, .. } = order;
+                    let (bytes, gate) = (bytes.into(), SeqNo(0));
+                    filled.push(Filled { target, hole, bytes, gate, holding: Holding::default() });
+                }
+            });
+        }
         this
     }
 
@@ -255,14 +261,11 @@ impl Executor {
         self.reads.close();
         self.jobs.close();
         self.scans.close();
+        self.long_jobs.close();
     }
 
     /// A reply that became ready since, if any.
     pub(crate) fn next_filled(&mut self) -> Option<Filled> {
-        if self.erased.get() != self.erased_told {
-            self.erased_told = self.erased.get();
-            self.watches.all_written();
-        }
         while let Some(ReadDone { place, result, holding }) = self.read.try_pop() {
             if let Some(filled) = self.place(place, result, holding) {
                 return Some(filled);
@@ -309,6 +312,13 @@ impl Executor {
                 self.look_for_keys(id, args, protocol, target, sink);
             }
             CommandId::Dbsize => self.order(Job::Count, target, sink),
+            CommandId::Save | CommandId::Bgsave | CommandId::Bgrewriteaof => {
+                self.order(Job::Flush, target, sink);
+            }
+            CommandId::Compact => {
+                let hole = sink.hole(0);
+                self.long_jobs.push(JobOrder { job: Job::Compact, target, hole });
+            }
             CommandId::Flushall => self.order(Job::Erase, target, sink),
             CommandId::Flushdb => {
                 let erases = self.live.flushdb() == FlushDb::Erase;
@@ -599,7 +609,9 @@ impl Executor {
 
     fn order<S: Sink>(&mut self, job: Job, target: Target, sink: &mut S) {
         if matches!(job, Job::Erase) {
-            self.watches.all_written();
+            self.erases_ordered += 1;
+            let shard = &self.shard;
+            self.watches.all_written(|key| may_exist(shard, key));
         }
         self.jobs.push(JobOrder { job, target, hole: sink.hole(0) });
     }
@@ -622,6 +634,11 @@ fn admit_reply(output: &Account, is_next: bool, bytes: usize) -> Result<(), Ran>
         }
     }
     Ok(())
+}
+
+/// Whether a key is there, or may be: nothing is read from disk for it.
+fn may_exist(shard: &Shard<GlommioEnv>, key: &[u8]) -> bool {
+    !matches!(shard.read(key, |found| found.value.is_some()), Read::Done(false))
 }
 
 fn expected_bytes(reads: &[(usize, PointRead<GlommioEnv>)]) -> usize {
@@ -657,6 +674,7 @@ async fn run_job(shard: &Shard<GlommioEnv>, env: &GlommioEnv, live: &Live, job: 
     let mut out = Vec::new();
     let done = match job {
         Job::Flush => shard.flush().await.map(|()| writer::ok(&mut out)),
+        Job::Compact => shard.compact_all().await.map(|()| writer::ok(&mut out)),
         Job::Erase => shard.erase().await.map(|()| writer::ok(&mut out)),
         Job::Policy => shard.set_policy(live.sync()).await.map(|()| writer::ok(&mut out)),
         Job::Count => count_keys(shard, env).await.map(|count| writer::integer(&mut out, count)),

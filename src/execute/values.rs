@@ -19,7 +19,7 @@ use shard::key::SeqNo;
 use shard::read::{PointRead, Read};
 use shard::shard::Shard;
 
-use super::{Executor, Fetched, Place, Ran, Target, admit_reply};
+use super::{Executor, Fetched, Place, Ran, Target, admit_reply, may_exist};
 use crate::apply::{self, Change, Changes, Context, Outcome, Source, Stop, Txn, Value};
 use crate::command::{self, CommandId};
 use crate::error;
@@ -287,7 +287,14 @@ impl Executor {
 
     /// WATCH: `flag` is set when one of `keys` is written.
     pub(crate) fn watch<'k>(&mut self, keys: impl Iterator<Item = &'k [u8]>, flag: &Flag) {
-        keys.for_each(|key| self.watches.add(key, flag));
+        // An erase that was ordered will take what is there now.
+        let erases = self.erases_ordered != self.erased.get();
+        for key in keys {
+            self.watches.add(key, flag);
+            if erases && may_exist(&self.shard, key) {
+                self.watches.written(key);
+            }
+        }
     }
 
     /// Fetches what `work` may want and is not in memory.

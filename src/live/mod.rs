@@ -8,13 +8,17 @@
 pub mod notify;
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use shard::options::SyncPolicy;
 
+use crate::access::{DigestCell, PasswordDigest, Policy};
 use crate::command::CommandError;
 use crate::config::{FlushDb, LsmConfig, MemoryPlan, SYNC_NAMES, sync_name};
+use crate::overrides::{Outcome, Overrides};
 use crate::resp::{Args, strict_number};
 
 /// Longest timeout that CONFIG SET takes, in seconds (Redis' figure).
@@ -27,11 +31,23 @@ pub struct Live {
     sync: AtomicU8,
     flushdb_erases: AtomicBool,
     timeout_ms: AtomicU64,
+    /// Fixed at start; zero: never.
+    request_timeout: Duration,
     clients_max: AtomicU32,
     /// By [`Number::place`].
     numbers: [AtomicI64; NUMBERS.len()],
     /// Flags of [`notify`].
     notify_events: AtomicU32,
+    /// The default user's password.
+    requirepass: DigestCell,
+    /// Who may do what, as far as it is fixed at start.
+    policy: Policy,
+    /// Settings that CONFIG REWRITE keeps: those that CONFIG SET has changed, and those that were kept before. A bit for each
+    /// place in [`Setting::all`].
+    changed: AtomicU32,
+    overrides: Overrides,
+    /// Whom SHUTDOWN tells; empty: nobody stops this one (an embedded engine).
+    stop: OnceLock<Sender<()>>,
     /// As many clients as there are descriptors for.
     clients_ceiling: u32,
     /// Everything that CONFIG GET shows, as it was at start.
@@ -46,6 +62,7 @@ enum Setting {
     Timeout,
     MaxClients,
     Notify,
+    RequirePass,
     Number(Number),
 }
 
@@ -56,6 +73,7 @@ enum Number {
     SlowlogMaxLen,
     LatencyMonitorThreshold,
     LatencyTracking,
+    ProtectedMode,
 }
 
 /// How they are written, and what they may be.
@@ -68,7 +86,7 @@ struct NumberRule {
     is_switch: bool,
 }
 
-const NUMBERS: [NumberRule; 4] = [
+const NUMBERS: [NumberRule; 5] = [
     NumberRule {
         number: Number::SlowlogLogSlowerThan,
         name: "slowlog-log-slower-than",
@@ -97,6 +115,13 @@ const NUMBERS: [NumberRule; 4] = [
         most: 1,
         is_switch: true,
     },
+    NumberRule {
+        number: Number::ProtectedMode,
+        name: "protected-mode",
+        least: 0,
+        most: 1,
+        is_switch: true,
+    },
 ];
 
 impl Number {
@@ -115,7 +140,8 @@ const _: () = {
 };
 
 /// Its names; more than one for one setting.
-const SETTINGS: [(&str, Setting); 6] = [
+const SETTINGS: [(&str, Setting); 7] = [
+    ("requirepass", Setting::RequirePass),
     ("notify-keyspace-events", Setting::Notify),
     ("appendfsync", Setting::Sync),
     ("sync", Setting::Sync),
@@ -124,6 +150,46 @@ const SETTINGS: [(&str, Setting); 6] = [
     ("maxclients", Setting::MaxClients),
 ];
 
+impl Setting {
+    fn all() -> impl Iterator<Item = Self> {
+        let plain = [
+            Self::Sync,
+            Self::FlushDb,
+            Self::Timeout,
+            Self::MaxClients,
+            Self::Notify,
+            Self::RequirePass,
+        ];
+        plain.into_iter().chain(NUMBERS.iter().map(|rule| Self::Number(rule.number)))
+    }
+
+    /// Its name in a file of settings.
+    fn key(self) -> String {
+        match self {
+            Self::Sync => "sync".into(),
+            Self::FlushDb => "flushdb".into(),
+            Self::Timeout => "timeout".into(),
+            Self::MaxClients => "maxclients".into(),
+            Self::Notify => "notify_keyspace_events".into(),
+            Self::RequirePass => "requirepass_sha256".into(),
+            Self::Number(number) => NUMBERS[number.place()].name.replace('-', "_"),
+        }
+    }
+
+    fn bit(self) -> u32 {
+        Self::all().position(|other| other == self).map_or(0, |place| 1 << place)
+    }
+}
+
+fn by_key(key: &str) -> Option<Setting> {
+    Setting::all().find(|setting| setting.key() == key)
+}
+
+/// Whether the setting of that name in a file is one that CONFIG SET changes.
+pub(crate) fn can_change(key: &str) -> bool {
+    by_key(key).is_some()
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Sync(u8),
@@ -131,7 +197,22 @@ enum Change {
     TimeoutMs(u64),
     MaxClients(u32),
     Notify(u32),
+    RequirePass(Option<PasswordDigest>),
     Number(Number, i64),
+}
+
+impl Change {
+    fn setting(self) -> Setting {
+        match self {
+            Self::Sync(_) => Setting::Sync,
+            Self::FlushDb(_) => Setting::FlushDb,
+            Self::TimeoutMs(_) => Setting::Timeout,
+            Self::MaxClients(_) => Setting::MaxClients,
+            Self::Notify(_) => Setting::Notify,
+            Self::RequirePass(_) => Setting::RequirePass,
+            Self::Number(number, _) => Setting::Number(number),
+        }
+    }
 }
 
 impl Live {
@@ -143,22 +224,33 @@ impl Live {
         clients_max: u32,
         clients_ceiling: u32,
     ) -> Self {
-        let live =
-            Self { clients_ceiling, at_start: config.redis_settings(plan), ..Self::default() };
+        let live = Self {
+            clients_ceiling,
+            at_start: config.redis_settings(plan),
+            policy: config.access_policy(),
+            request_timeout: config.request_timeout,
+            overrides: Overrides::new(config.data_dir.clone()),
+            ..Self::default()
+        };
         let sync = SYNC_NAMES.iter().position(|(_, policy)| *policy == config.sync);
         live.store(Change::Sync(sync.and_then(|at| u8::try_from(at).ok()).unwrap_or(0)));
         live.store(Change::FlushDb(config.flushdb == FlushDb::Erase));
         live.store(Change::TimeoutMs(millis(config.timeout)));
         live.store(Change::MaxClients(clients_max));
         live.store(Change::Notify(config.notify_keyspace_events));
+        live.store(Change::RequirePass(config.requirepass));
         for (number, value) in [
             (Number::SlowlogLogSlowerThan, config.slowlog_log_slower_than),
             (Number::SlowlogMaxLen, config.slowlog_max_len),
             (Number::LatencyMonitorThreshold, config.latency_monitor_threshold),
             (Number::LatencyTracking, i64::from(config.latency_tracking)),
+            (Number::ProtectedMode, i64::from(config.protected_mode)),
         ] {
             live.store(Change::Number(number, value));
         }
+        let kept = config.overridden.iter().filter_map(|name| by_key(name));
+        live.changed
+            .store(kept.map(Setting::bit).fold(0, |bits, bit| bits | bit), Ordering::Relaxed);
         live
     }
 
@@ -184,6 +276,11 @@ impl Live {
     pub fn timeout(&self) -> Option<Duration> {
         let ms = self.timeout_ms.load(Ordering::Relaxed);
         (ms > 0).then(|| Duration::from_millis(ms))
+    }
+
+    /// Time in which a request that was begun must go on; `None`: it need not.
+    pub(crate) fn request_timeout(&self) -> Option<Duration> {
+        (!self.request_timeout.is_zero()).then_some(self.request_timeout)
     }
 
     pub fn clients_max(&self) -> u32 {
@@ -219,9 +316,63 @@ impl Live {
         self.number(Number::LatencyTracking) != 0
     }
 
+    /// Whether clients must log in.
+    #[inline]
+    pub(crate) fn requires_password(&self) -> bool {
+        self.requirepass.is_set()
+    }
+
+    pub(crate) fn requirepass(&self) -> Option<PasswordDigest> {
+        self.requirepass.get()
+    }
+
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// SHUTDOWN tells `stop` once the server serves.
+    pub(crate) fn stop_by(&self, stop: Sender<()>) {
+        // There is one for the life of the server.
+        drop(self.stop.set(stop));
+    }
+
+    /// Whether somebody heeds the wish. Does not wait: the channel has no bound, and one message a SHUTDOWN.
+    pub(crate) fn ask_to_stop(&self) -> bool {
+        self.stop.get().is_some_and(|stop| stop.send(()).is_ok())
+    }
+
+    /// Clients of other machines are refused: there is no password.
+    pub(crate) fn refuses_others(&self) -> bool {
+        self.number(Number::ProtectedMode) != 0 && !self.requires_password()
+    }
+
     #[inline]
     fn number(&self, number: Number) -> i64 {
         self.numbers[number.place()].load(Ordering::Relaxed)
+    }
+
+    /// CONFIG REWRITE: begins to write the settings that were changed.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub(crate) fn rewrite(&self) -> Result<Outcome, String> {
+        let changed = self.changed.load(Ordering::Acquire);
+        let kept = Setting::all().filter(|setting| changed & setting.bit() != 0);
+        let lines: Vec<String> = kept.map(|setting| self.line(setting)).collect();
+        self.overrides.write(&lines)
+    }
+
+    /// A setting as a line of TOML.
+    fn line(&self, setting: Setting) -> String {
+        let value = match setting {
+            Setting::RequirePass => {
+                self.requirepass().map(PasswordDigest::to_hex).unwrap_or_default()
+            }
+            Setting::Timeout => format!("{}ms", self.timeout_ms.load(Ordering::Relaxed)),
+            other => self.show(other),
+        };
+        // All of them are read from strings, too.
+        format!("{} = {}\n", setting.key(), toml::Value::String(value))
     }
 
     /// Names and values for CONFIG GET.
@@ -239,6 +390,8 @@ impl Live {
             // Part of a second is not never.
             Setting::Timeout => self.timeout_ms.load(Ordering::Relaxed).div_ceil(1000).to_string(),
             Setting::MaxClients => self.clients_max().to_string(),
+            // Nobody needs to read it here: whoever may ask has logged in.
+            Setting::RequirePass => if self.requires_password() { "(redacted)" } else { "" }.into(),
             Setting::Notify => notify::show(self.notify_keyspace_events()),
             Setting::Number(number) => {
                 match (NUMBERS[number.place()].is_switch, self.number(number)) {
@@ -258,27 +411,32 @@ impl Live {
             return Err(CommandError::Syntax);
         }
         let pairs = || (2..args.len()).step_by(2).map(|at| (args.arg(at), args.arg(at + 1)));
-        let mut settings = Vec::new();
-        for (name, _) in pairs() {
+        let (mut settings, mut changes) = (Vec::new(), Vec::new());
+        for (name, value) in pairs() {
             let text = String::from_utf8_lossy(name).to_ascii_lowercase().replace('_', "-");
             let Some(setting) = setting(&text) else {
-                if self.at_start.iter().any(|(known, _)| *known == text) {
-                    return Err(CommandError::config(name, "can't set immutable config"));
+                match self.at_start.iter().find(|(known, _)| *known == text) {
+                    // Scripts of setups say again what holds anyway: `appendonly yes`, `save ""`.
+                    Some((_, now)) if value.eq_ignore_ascii_case(now.as_bytes()) => continue,
+                    Some(_) => {
+                        return Err(CommandError::config(name, "can't set immutable config"));
+                    }
+                    None => return Err(CommandError::unknown_setting(name)),
                 }
-                return Err(CommandError::unknown_setting(name));
             };
             if settings.contains(&setting) {
                 return Err(CommandError::config(name, "duplicate parameter"));
             }
             settings.push(setting);
+            changes.push((setting, name, value));
         }
-        let mut changes = Vec::new();
-        for ((name, value), setting) in pairs().zip(settings) {
-            let change = self.parse(setting, value);
-            changes.push(change.map_err(|problem| CommandError::config(name, problem))?);
-        }
+        let parsed = changes.into_iter().map(|(setting, name, value)| {
+            self.parse(setting, value).map_err(|problem| CommandError::config(name, problem))
+        });
+        let changes = parsed.collect::<Result<Vec<_>, _>>()?;
         for change in changes {
             self.store(change);
+            self.changed.fetch_or(change.setting().bit(), Ordering::AcqRel);
         }
         Ok(())
     }
@@ -295,6 +453,9 @@ impl Live {
             }
             Setting::Timeout => {
                 Ok(Change::TimeoutMs(whole(value, 0, TIMEOUT_S_MAX)?.saturating_mul(1000)))
+            }
+            Setting::RequirePass => {
+                Ok(Change::RequirePass((!value.is_empty()).then(|| PasswordDigest::of(value))))
             }
             Setting::Notify => {
                 let letters = std::str::from_utf8(value).ok().and_then(notify::parse);
@@ -331,6 +492,7 @@ impl Live {
             Change::FlushDb(erases) => self.flushdb_erases.store(erases, Ordering::Release),
             Change::TimeoutMs(ms) => self.timeout_ms.store(ms, Ordering::Relaxed),
             Change::MaxClients(clients) => self.clients_max.store(clients, Ordering::Relaxed),
+            Change::RequirePass(digest) => self.requirepass.set(digest),
             Change::Notify(flags) => self.notify_events.store(flags, Ordering::Relaxed),
             Change::Number(number, value) => {
                 self.numbers[number.place()].store(value, Ordering::Relaxed);

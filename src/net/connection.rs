@@ -16,17 +16,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use shard::key::SeqNo;
 
+use crate::access::Login;
 use crate::ask::Asks;
 use crate::command::{Session, Spec};
 use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
     HOLD_PROGRESS_BYTES, HOLD_STALL_MAX, INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX,
-    OUTPUT_BYTES_STOP_READING, PUBLISHES_MAX, PUSH_BYTES_FOR_A_WHILE, PUSH_TIME_MAX,
-    RESPONSE_BYTES_MAX,
+    OUTPUT_BYTES_BEFORE_AUTH_MAX, OUTPUT_BYTES_STOP_READING, PUBLISHES_MAX, PUSH_BYTES_FOR_A_WHILE,
+    PUSH_TIME_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
+use crate::net::tls::Tls;
 use crate::reply::Replies;
 use crate::resp::{OwnedArgs, Parser, ParserLimits};
 use crate::transaction::{Replay, Transaction};
@@ -94,6 +96,10 @@ pub(crate) struct Connection {
     /// Commands that another core sent back: shard, and what is to be asked again.
     pub(crate) rests: Vec<(usize, Box<Request>)>,
     pub(crate) out: Vec<u8>,
+    /// Where it speaks TLS.
+    pub(crate) tls: Option<Box<Tls>>,
+    /// Nothing of a request is there, or since when there is a part and no whole one has come.
+    part_since: Option<Duration>,
     /// The memory of all connections, and what this one has of it: for `input`, and for replies that have not left.
     ledger: Arc<Ledger>,
     pub(crate) room: Holding,
@@ -122,6 +128,7 @@ pub(crate) struct Connection {
     /// When a send last made progress (or began).
     pub(crate) progress_at: Duration,
     pub(crate) last_active_at: Duration,
+    pub(crate) accepted_at: Duration,
     /// When it last had sent [`HOLD_PROGRESS_BYTES`] more, and what it has sent since.
     sent_enough_at: Duration,
     sent_since_bytes: usize,
@@ -166,6 +173,8 @@ impl Connection {
             queued_room: Holding::default(),
             rests: Vec::new(),
             out: Vec::new(),
+            tls: None,
+            part_since: None,
             ledger,
             room: Holding::default(),
             owed: Holding::default(),
@@ -182,11 +191,50 @@ impl Connection {
             needs_bytes: false,
             progress_at: now,
             last_active_at: now,
+            accepted_at: now,
             sent_enough_at: now,
             sent_since_bytes: 0,
             lingers_since: now,
             discarded_bytes: 0,
         }
+    }
+
+    /// What is sent next: replies, as records where it speaks TLS. `is_last`: nothing follows.
+    pub(crate) fn next_output(&mut self, is_last: bool) -> Vec<u8> {
+        let out = std::mem::take(&mut self.out);
+        let Some(tls) = &mut self.tls else { return out };
+        tls.push(out);
+        if is_last {
+            tls.finish();
+        }
+        tls.seal()
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_handshaking())
+    }
+
+    /// Commands were taken off the input.
+    pub(crate) fn note_parsed(&mut self, bytes: usize) {
+        if bytes > 0 {
+            self.part_since = None;
+        }
+    }
+
+    /// It has begun a request, and for `timeout` neither its end has come nor [`HOLD_PROGRESS_BYTES`] more of it. Asked at
+    /// each sweep: the first time it only takes note.
+    pub(crate) fn sends_too_slowly(&mut self, now: Duration, timeout: Duration) -> bool {
+        let waits_for_client = self.needs_bytes
+            && self.unparsed_bytes() > 0
+            && !self.waits_for_room
+            && self.phase == Phase::Open
+            && self.is_drained();
+        if !waits_for_client {
+            self.part_since = None;
+            return false;
+        }
+        let began = *self.part_since.get_or_insert(now);
+        now.saturating_sub(began.max(self.sent_enough_at)) > timeout
     }
 
     /// Whether the next command may be parsed now.
@@ -320,8 +368,11 @@ impl Connection {
     /// The client does not read its replies as fast as it sends commands.
     pub(crate) fn is_clogged(&self) -> bool {
         let waiting = self.waiting_output();
-        waiting >= OUTPUT_BYTES_STOP_READING
-            || (waiting > HOLDING_BYTES_FREE && self.ledger.output.is_full())
+        let max = match self.session.login {
+            Login::None => OUTPUT_BYTES_BEFORE_AUTH_MAX,
+            _ => OUTPUT_BYTES_STOP_READING,
+        };
+        waiting >= max || (waiting > HOLDING_BYTES_FREE && self.ledger.output.is_full())
     }
 
     /// Bytes came that are to be parsed.
@@ -406,7 +457,8 @@ impl Connection {
 
     /// Bytes of replies that are ready and not yet with the kernel.
     pub(crate) fn waiting_output(&self) -> usize {
-        self.out.len() + self.replies.held_bytes()
+        let sealed_later = self.tls.as_ref().map_or(0, |tls| tls.waiting_bytes());
+        self.out.len() + self.replies.held_bytes() + sealed_later
     }
 
     /// The round has enough replies to come.
@@ -446,6 +498,7 @@ impl Connection {
 
     /// Everything was answered and sent.
     pub(crate) fn is_drained(&self) -> bool {
-        self.replies.is_empty() && self.out.is_empty() && !self.sending
+        let all_sealed = self.tls.as_ref().is_none_or(|tls| tls.waiting_bytes() == 0);
+        self.replies.is_empty() && self.out.is_empty() && all_sealed && !self.sending
     }
 }

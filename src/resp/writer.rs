@@ -145,6 +145,19 @@ pub fn verbatim(out: &mut Vec<u8>, text: &[u8], protocol: Protocol) {
     }
 }
 
+/// A number with a fraction; text in RESP2.
+pub fn double(out: &mut Vec<u8>, value: f64, protocol: Protocol) {
+    let text = value.to_string();
+    match protocol {
+        Protocol::Resp2 => bulk(out, text.as_bytes()),
+        Protocol::Resp3 => {
+            out.push(b',');
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+}
+
 /// A boolean; 1 or 0 in RESP2.
 pub fn boolean(out: &mut Vec<u8>, value: bool, protocol: Protocol) {
     match protocol {

@@ -9,10 +9,11 @@
 //!
 //! Nothing here blocks, and nothing here awaits but step 5. `sockets` is step 1, `rounds` how a connection's commands are run.
 
-mod across;
 mod asks;
 mod core_commands;
+mod late;
 mod listeners;
+mod multishard;
 mod rounds;
 mod slow;
 mod sockets;
@@ -20,7 +21,6 @@ mod special;
 mod transactions;
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +30,20 @@ use shard::env::glommio::{Driver, GlommioEnv};
 use shard::env::ring::Ring;
 use shard::key::SeqNo;
 
-use self::across::Across;
-use crate::command::{CommandId, ServerFacts, Spec};
+use self::multishard::Step;
+use crate::access::Login;
+use crate::command::{CommandId, ServerFacts, Session, Spec};
 use crate::dispatch::Outbox;
 use crate::engine::CoreTools;
 use crate::execute::{Executor, Filled, Target};
 use crate::facts::{CoreStats, Earlier, NetStats};
 use crate::gather::{GATHERED_GATE, Gathered};
 use crate::latency::Tallies;
-use crate::limits::{MESSAGES_PER_PASS, OUTPUT_STALL_MAX};
+use crate::limits::{AUTH_TIME_MAX, MESSAGES_PER_PASS, OUTPUT_STALL_MAX, SWEEP_INTERVAL};
+use crate::live::Live;
 use crate::mesh::{ConnRef, Endpoint, Message, Response};
 use crate::net::connection::Connection;
+use crate::net::listeners::Listener;
 use crate::pubsub::{Events, Registry};
 use crate::requests::{Finished, Requests};
 use crate::resp::ParserLimits;
@@ -49,14 +52,44 @@ use crate::server::Shared;
 use crate::slab::{Key, Slab};
 use crate::slots::SlotTable;
 use crate::slowlog::Slowlog;
+use crate::worker::late::Late;
 
 pub(crate) use slow::{Awaited, SlowNote, Thresholds};
 
-/// The token of the listener; connections' tokens have a generation and an index, neither as large.
+/// The token of the first listener, those of the others below it; connections' tokens have an index that is never as large.
 const LISTENER: u64 = (1 << 56) - 1;
+/// The plain port, the unix socket, the port for TLS.
+const LISTENERS_MAX: u64 = 3;
+
+/// The token of the listener at `place`.
+fn listener_token(place: usize) -> u64 {
+    LISTENER - place as u64
+}
+
+/// The place of the listener whose token this is, if it is one.
+fn listener_place(token: u64) -> Option<usize> {
+    let below = LISTENER.checked_sub(token)?;
+    usize::try_from(below).ok().filter(|_| below < LISTENERS_MAX)
+}
 
 /// How long a stopping core waits for clients to take their last replies.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// What requests may be like.
+#[derive(Debug, Clone, Copy)]
+struct InputLimits {
+    bulk_bytes_max: u32,
+}
+
+impl InputLimits {
+    fn of(self, session: &Session, live: &Live) -> ParserLimits {
+        if session.must_log_in(live) {
+            ParserLimits::before_auth(self.bulk_bytes_max)
+        } else {
+            ParserLimits::new(self.bulk_bytes_max)
+        }
+    }
+}
 
 /// Commands are held back (CLIENT PAUSE).
 #[derive(Debug, Clone, Copy)]
@@ -88,10 +121,8 @@ pub(crate) struct Worker {
     slots: Rc<SlotTable>,
     shared: Arc<Shared>,
     facts: ServerFacts,
-    limits: ParserLimits,
-    listener: Option<OwnedFd>,
-    /// Its accept ended and is to be armed again.
-    accept_paused: bool,
+    limits: InputLimits,
+    listeners: Vec<Listener>,
     next_core: usize,
     conns: Slab<Connection>,
     outbox: Outbox,
@@ -129,6 +160,8 @@ pub(crate) struct Worker {
     roomless: VecDeque<Key>,
     /// [`crate::ledger::Account::returns`] when they were last looked at.
     room_seen: u64,
+    /// Replies that wait for their time; at most one a connection.
+    late: Vec<Late>,
     released: SeqNo,
     admission_seen: u64,
     finished: Vec<Finished>,
@@ -147,15 +180,15 @@ impl Worker {
         mut executor: Executor,
         slots: SlotTable,
         shared: Arc<Shared>,
-        listener: Option<OwnedFd>,
+        listeners: Vec<Listener>,
     ) -> Self {
         executor.events = Events::new(Arc::clone(&shared.audience));
         let ring = env.ring().clone();
         let cores = shared.cores;
-        let limits = ParserLimits::new(shared.bulk_bytes_max);
+        let limits = InputLimits { bulk_bytes_max: shared.bulk_bytes_max };
         let facts = ServerFacts { now_us: 0, live: Arc::clone(&shared.live) };
-        if let Some(listener) = &listener {
-            ring.accept_multi(listener, LISTENER);
+        for (place, listener) in listeners.iter().enumerate() {
+            ring.accept_multi(&listener.socket, listener_token(place));
         }
         let now = env.now();
         let mut requests = Requests::new(Arc::clone(&shared.ledger.output));
@@ -169,8 +202,7 @@ impl Worker {
             slots: Rc::new(slots),
             facts,
             limits,
-            listener,
-            accept_paused: false,
+            listeners,
             next_core: 0,
             conns: Slab::default(),
             outbox: Outbox::new(index, cores),
@@ -195,6 +227,7 @@ impl Worker {
             starved: Vec::new(),
             roomless: VecDeque::new(),
             room_seen: 0,
+            late: Vec::new(),
             released: executor.shard.released_seq(),
             admission_seen: 0,
             finished: Vec::new(),
@@ -251,16 +284,16 @@ impl Worker {
                 self.requests.begin(
                     *request,
                     &mut self.executor,
-                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
                     &mut self.finished,
                 );
                 self.count_anew();
                 self.deliver();
             }
             Message::Response(key, shard, response) => self.respond(key, shard, *response),
+            Message::Adopt(socket, transport) => self.adopt(socket, transport),
             Message::Ask(from, ask) => self.asked(from, &ask),
             Message::Answer(key, hole, answer) => self.answered(key, hole, *answer),
-            Message::Adopt(socket) => self.adopt(socket),
             Message::Call(call) => call(&self.tools),
             Message::Stop => self.stop(),
             Message::Leave => self.left = true,
@@ -284,7 +317,7 @@ impl Worker {
     pub(super) fn respond(&mut self, key: Key, shard: u32, response: Response) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.rests.extend(response.rest.map(|rest| (shard as usize, rest)));
-        let mut across = Vec::new();
+        let mut multishard = Vec::new();
         for (hole, payload) in response.parts {
             match conn.gathers.take(hole, shard, payload) {
                 None => {}
@@ -294,12 +327,12 @@ impl Worker {
                     self.shared.render(&cores, show, conn.session.protocol, &mut out);
                     conn.replies.fill(hole, out.into(), GATHERED_GATE);
                 }
-                Some(Gathered::Read(reading)) => across.push((hole, Across::Read(reading))),
-                Some(Gathered::Written(writing)) => across.push((hole, Across::Written(writing))),
+                Some(Gathered::Read(reading)) => multishard.push((hole, Step::Read(reading))),
+                Some(Gathered::Written(writing)) => multishard.push((hole, Step::Written(writing))),
             }
         }
-        for (hole, step) in across {
-            self.go_on_across(key, hole, step);
+        for (hole, step) in multishard {
+            self.go_on_multishard(key, hole, step);
         }
         self.flush(key);
         drop(response.holding);
@@ -374,7 +407,7 @@ impl Worker {
                 Target::Request(key) => self.requests.fetched(
                     key,
                     &mut self.executor,
-                    &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
                     &mut self.finished,
                 ),
             };
@@ -444,7 +477,7 @@ impl Worker {
         }
         self.requests.retry(
             &mut self.executor,
-            &core_stats(self.index, self.net, self.conns.len(), &self.tallies),
+            &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
             &mut self.finished,
         );
         self.count_anew();
@@ -478,18 +511,45 @@ impl Worker {
         if now < self.next_sweep {
             return;
         }
-        self.next_sweep = now + crate::limits::SWEEP_INTERVAL;
-        if let Some(listener) = &self.listener
-            && std::mem::take(&mut self.accept_paused)
-        {
-            self.ring.accept_multi(listener, LISTENER);
+        let next_late = self.answer_late(now);
+        self.next_sweep = next_late.unwrap_or(Duration::MAX).min(now + SWEEP_INTERVAL);
+        for (place, listener) in self.listeners.iter_mut().enumerate() {
+            if std::mem::take(&mut listener.is_paused) {
+                self.ring.accept_multi(&listener.socket, listener_token(place));
+            }
         }
         self.net.tell_rates(&mut self.swept, now);
+        (self.net.input_held_max, self.net.output_held_max) = (0, 0);
         let timeout = self.shared.live.timeout();
+        let request_timeout = self.shared.live.request_timeout();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
+            let held = (conn.unparsed_bytes() as u64, conn.waiting_output() as u64);
+            self.net.input_held_max = self.net.input_held_max.max(held.0);
+            self.net.output_held_max = self.net.output_held_max.max(held.1);
             if conn.has_lingered(now) {
                 self.remove(key);
+                continue;
+            }
+            if conn.session.login == Login::None {
+                if !conn.session.must_log_in(&self.shared.live) {
+                    // The password was taken away.
+                    conn.session.begin(&self.shared.live);
+                    conn.parser.set_limits(self.limits.of(&conn.session, &self.shared.live));
+                } else if now.saturating_sub(conn.accepted_at) > AUTH_TIME_MAX {
+                    tracing::debug!(peer = conn.session.peer, "closed: it did not log in in time");
+                    self.kill(key);
+                    continue;
+                }
+            }
+            if conn.is_handshaking() && now.saturating_sub(conn.accepted_at) > AUTH_TIME_MAX {
+                tracing::debug!(peer = conn.session.peer, "closed: no TLS handshake in time");
+                self.kill(key);
+                continue;
+            }
+            if request_timeout.is_some_and(|timeout| conn.sends_too_slowly(now, timeout)) {
+                tracing::debug!(peer = conn.session.peer, "closed: its request did not come");
+                self.kill(key);
                 continue;
             }
             // Who listens has nothing to say.
@@ -541,8 +601,10 @@ impl Worker {
             return;
         }
         self.stopping = Some(self.env.now());
-        self.listener = None;
-        self.ring.cancel(LISTENER);
+        for place in 0..self.listeners.len() {
+            self.ring.cancel(listener_token(place));
+        }
+        self.listeners.clear();
         self.unpause();
         for key in self.conns.keys() {
             self.hang_up(key);
@@ -560,10 +622,11 @@ impl Worker {
 /// Telemetry of this core at this moment; with what it counts by command only if that is shown: up to a megabyte.
 fn core_stats(
     index: usize,
-    net: NetStats,
+    net: &NetStats,
     connections: usize,
     tallies: &Tallies,
 ) -> impl Fn(&Executor, bool) -> CoreStats {
+    let net = *net;
     move |executor, shows_commands| CoreStats {
         index,
         net: NetStats { connections: connections as u64, ..net },

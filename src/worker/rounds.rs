@@ -8,9 +8,11 @@ use shard::env::ring::{Completion, SocketEvent};
 use shard::foresee::FORESEEN_MAX;
 use shard::key::SeqNo;
 
+use super::late::{Late, LateReply};
 use super::slow::{Awaited, SlowNote, Thresholds, note_run};
 use super::special::{Modes, Special};
 use super::{Pause, Worker, transactions};
+use crate::access::{self, Login};
 use crate::command::{self, CommandId, Flow, Place, Refusal, ServerFacts, Spec};
 use crate::dispatch::{ConnParts, Dispatched, Dispatcher};
 use crate::latency::Tallies;
@@ -21,6 +23,7 @@ use crate::net::arrivals::Reach;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::Sink;
 use crate::resp::{Ahead, Args, OwnedArgs, Parsed, Parser, look_ahead};
+use crate::server::Shared;
 use crate::slab::Key;
 use crate::transaction::is_never_queued;
 
@@ -72,6 +75,7 @@ impl Worker {
         let consumed = self.run_commands(key, bytes);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.arrivals.parsed(consumed);
+            conn.note_parsed(consumed);
             conn.push_input(&bytes[consumed..]);
         }
         self.after_commands(key);
@@ -95,6 +99,7 @@ impl Worker {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.input = input;
             conn.arrivals.parsed(consumed);
+            conn.note_parsed(consumed);
             conn.consume(from + consumed);
         }
     }
@@ -111,10 +116,13 @@ impl Worker {
             net,
             tallies,
             index,
+            limits,
             env,
             ready,
             unadmitted,
-            limits,
+            shared,
+            late,
+            next_sweep,
             released,
             pause,
             paused,
@@ -130,7 +138,8 @@ impl Worker {
         conn.needs_bytes = false;
         // Both lend their arguments to the commands that change the connection.
         let mut replay = std::mem::take(&mut conn.replay);
-        let mut parser = std::mem::replace(&mut conn.parser, Parser::new(*limits));
+        let mut parser =
+            std::mem::replace(&mut conn.parser, Parser::new(limits.of(&conn.session, &facts.live)));
         let dispatcher = Dispatcher { index: *index, slots, executor, outbox };
         let mut round = Round {
             key,
@@ -139,6 +148,9 @@ impl Worker {
             tallies,
             unadmitted,
             env,
+            shared,
+            late,
+            next_sweep,
             began,
             released: *released,
             stalled: conn.stalled_since.take(),
@@ -205,6 +217,9 @@ impl Worker {
             let kind = resolved.as_ref().ok().map(|spec| spec.id);
             conn.replies.answering(kind, conn.arrivals.reached(&mut reach, consumed + bytes));
             step = round.run(conn, resolved, args, bytes);
+            if matches!(kind, Some(CommandId::Auth | CommandId::Hello | CommandId::Reset)) {
+                parser.set_limits(limits.of(&conn.session, &facts.live));
+            }
             if !conn.replay.is_done() {
                 replay = std::mem::take(&mut conn.replay);
             }
@@ -305,6 +320,9 @@ struct Round<'a> {
     tallies: &'a mut Tallies,
     unadmitted: &'a mut Vec<Key>,
     env: &'a GlommioEnv,
+    shared: &'a Shared,
+    late: &'a mut Vec<Late>,
+    next_sweep: &'a mut Duration,
     began: Duration,
     released: SeqNo,
     /// Since when the first command waits, and whether to be admitted.
@@ -352,10 +370,27 @@ impl Round<'_> {
                 if let Some(transaction) = &mut conn.transaction {
                     transaction.fail();
                 }
+                if let Refusal::Arity(spec) = refusal
+                    && spec.id == CommandId::Exec
+                {
+                    let dispatched = transactions::abort(conn, spec);
+                    return self.after(conn, dispatched);
+                }
                 let flow = refusal.write(args, conn.replies.buffer());
                 return end_reply(conn, flow);
             }
         };
+        if !access::is_free(&conn.session, spec)
+            && let Err(error) = access::permit(&conn.session, &self.facts.live, spec)
+        {
+            self.tallies.rejected(spec.id);
+            if let Some(transaction) = &mut conn.transaction {
+                transaction.fail();
+            }
+            error.write(conn.replies.buffer());
+            conn.replies.done(SeqNo(0));
+            return Step::Next;
+        }
         let is_timed = self.thresholds.times_all
             || bytes >= TIMED_BYTES_MIN
             || args.len() >= TIMED_ARGS_MIN
@@ -441,13 +476,7 @@ impl Round<'_> {
             return self.after(conn, dispatched);
         }
         if spec.place == Place::Local {
-            let out = conn.replies.buffer();
-            let flow = command::run(&mut conn.session, self.facts, spec, args, out);
-            if spec.id == CommandId::Reset {
-                conn.end_transaction();
-                conn.watch = None;
-            }
-            return end_reply(conn, flow);
+            return self.local(conn, spec, args);
         }
         if let Err(error) = command::check(spec, args) {
             error.write(conn.replies.buffer());
@@ -472,6 +501,32 @@ impl Round<'_> {
             self.await_disk(conn, spec, args);
         }
         self.after(conn, dispatched)
+    }
+
+    /// A command that is answered here.
+    fn local(&mut self, conn: &mut Connection, spec: &'static Spec, args: Args<'_>) -> Step {
+        let from = conn.replies.buffer().len();
+        let out = conn.replies.buffer();
+        let flow = command::run(&mut conn.session, self.facts, spec, args, out);
+        if spec.id == CommandId::Reset {
+            conn.end_transaction();
+            conn.watch = None;
+        }
+        let wait = match flow {
+            Flow::WrongPassword => self.shared.penalties.failed(&conn.session.peer, self.env.now()),
+            Flow::Late(wait) => wait,
+            _ => {
+                if spec.id == CommandId::Auth && conn.session.login != Login::None {
+                    self.shared.penalties.succeeded(&conn.session.peer);
+                }
+                return end_reply(conn, flow);
+            }
+        };
+        let reply = conn.replies.buffer().split_off(from);
+        let (due, hole) = (self.env.now() + wait, conn.replies.hole(0));
+        self.late.push(Late { due, key: self.key, hole, reply: LateReply::Ready(reply) });
+        *self.next_sweep = (*self.next_sweep).min(due);
+        Step::Stop
     }
 
     /// Notes when a command began whose answer this core's own disk brings. Those that are sent to other cores are timed there.

@@ -7,18 +7,20 @@ use std::time::Duration;
 use shard::env::Env as _;
 use shard::env::ring::{Completion, SocketEvent};
 
-use super::{LISTENER, Worker};
+use super::{Worker, listener_place};
 use crate::command::Session;
 use crate::limits::OUTPUT_BYTES_MAX;
 use crate::mesh::Message;
 use crate::net::connection::{Connection, Phase};
+use crate::net::listeners::Transport;
+use crate::net::tls::Tls;
 use crate::slab::Key;
 
 impl Worker {
     pub(super) fn completed(&mut self, completion: Completion) {
         let Completion { token, event, more } = completion;
-        if token == LISTENER {
-            self.listener_event(event, more);
+        if let Some(place) = listener_place(token) {
+            self.listener_event(place, event, more);
             return;
         }
         let key = Key::from_token(token);
@@ -33,8 +35,12 @@ impl Worker {
                 self.net.input_bytes += bytes.len() as u64;
                 conn.note_received(bytes.len(), self.reaped_at);
                 if conn.phase == Phase::Open && !conn.hung_up {
-                    conn.note_arrival(bytes.len(), self.reaped_at);
-                    self.input(key, bytes);
+                    if conn.tls.is_some() {
+                        self.sealed_input(key, bytes);
+                    } else {
+                        conn.note_arrival(bytes.len(), self.reaped_at);
+                        self.input(key, bytes);
+                    }
                 } else if conn.phase == Phase::Lingering {
                     if conn.discard(bytes.len()) {
                         self.rearm(key);
@@ -70,15 +76,44 @@ impl Worker {
         }
     }
 
-    fn listener_event(&mut self, event: SocketEvent, more: bool) {
+    /// Bytes of a connection that speaks TLS.
+    fn sealed_input(&mut self, key: Key, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(tls) = &mut conn.tls else { return };
+        let mut plain = Vec::new();
+        let opened = tls.open(bytes, &mut plain);
+        if let Err(error) = &opened {
+            tracing::debug!(peer = conn.session.peer, %error, "closed: no TLS that we speak");
+            // The alert leaves; nothing that came is run.
+            conn.phase = Phase::Finishing;
+            self.flush(key);
+            return;
+        }
+        if plain.is_empty() {
+            self.flush(key);
+        } else {
+            conn.note_arrival(plain.len(), self.reaped_at);
+            self.input(key, &plain);
+        }
+        if matches!(opened, Ok(true)) {
+            self.hang_up(key);
+        }
+    }
+
+    fn listener_event(&mut self, place: usize, event: SocketEvent, more: bool) {
+        // A late event of a listener that is closed.
+        let Some(listener) = self.listeners.get_mut(place) else { return };
+        let transport = listener.transport;
+        // Armed again by the sweep: a full descriptor table must not make this spin.
+        listener.is_paused |= !more;
         match event {
             SocketEvent::Accepted(socket) => {
                 let target = self.next_core;
                 self.next_core = (self.next_core + 1) % self.shared.cores;
                 if target == self.index {
-                    self.adopt(socket);
+                    self.adopt(socket, transport);
                 } else {
-                    self.mesh.send(target, Message::Adopt(socket));
+                    self.mesh.send(target, Message::Adopt(socket, transport));
                 }
             }
             SocketEvent::Failed(error) => {
@@ -87,13 +122,11 @@ impl Worker {
             _ => {}
         }
         if !more {
-            // Armed again by the sweep: a full descriptor table must not make this spin.
             self.next_sweep = self.next_sweep.min(self.env.now() + Duration::from_millis(100));
-            self.accept_paused = true;
         }
     }
 
-    pub(super) fn adopt(&mut self, socket: OwnedFd) {
+    pub(super) fn adopt(&mut self, socket: OwnedFd, transport: Transport) {
         self.net.connections_received += 1;
         if !self.shared.enter_client() {
             self.net.connections_rejected += 1;
@@ -104,13 +137,35 @@ impl Worker {
             self.shared.leave_client();
             return;
         }
-        crate::net::tune(&socket);
-        let (peer, local) = crate::net::addresses(&socket);
+        if transport != Transport::Unix {
+            crate::net::tune(&socket);
+        }
+        let crate::net::Addresses { peer, local, is_local } =
+            crate::net::addresses(&socket, transport);
+        if !is_local && self.shared.live.refuses_others() {
+            self.net.connections_rejected += 1;
+            crate::net::reject(&socket, crate::access::PROTECTED_MODE.as_bytes());
+            self.shared.leave_client();
+            return;
+        }
         let mut session =
             Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
         session.descriptor = i64::from(socket.as_raw_fd());
+        session.is_local = is_local;
+        session.begin(&self.shared.live);
+        let limits = self.limits.of(&session, &self.shared.live);
         let ledger = Arc::clone(&self.shared.ledger);
-        let conn = Connection::new(socket, self.limits, session, ledger, self.env.now());
+        let mut conn = Connection::new(socket, limits, session, ledger, self.env.now());
+        if let (Transport::Tls, Some(settings)) = (transport, &self.shared.tls) {
+            match Tls::new(settings) {
+                Ok(tls) => conn.tls = Some(tls),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection for TLS is refused");
+                    self.shared.leave_client();
+                    return;
+                }
+            }
+        }
         let key = self.conns.insert(conn);
         self.rearm(key);
     }
@@ -165,6 +220,9 @@ impl Worker {
         if conn.replies.has_left() {
             let now = *now.insert(self.env.now());
             self.net.errors += conn.replies.tell(now, &mut self.tallies);
+            if let Some(errors) = conn.replies.take_errors() {
+                self.net.error_classes.add(&errors);
+            }
         }
         if !conn.gated && conn.replies.gate(released).is_some() {
             conn.gated = true;
@@ -176,8 +234,13 @@ impl Worker {
             self.kill(key);
             return;
         }
-        if !conn.sending && !conn.out.is_empty() && conn.phase != Phase::Dead {
-            let out = std::mem::take(&mut conn.out);
+        let finishes = conn.phase == Phase::Finishing && conn.is_drained();
+        if !conn.sending
+            && (!conn.out.is_empty() || conn.tls.is_some())
+            && conn.phase != Phase::Dead
+            && let out = conn.next_output(finishes)
+            && !out.is_empty()
+        {
             conn.sending = true;
             conn.sending_bytes = out.len();
             conn.progress_at = now.unwrap_or_else(|| self.env.now());
@@ -226,7 +289,10 @@ impl Worker {
         }
         conn.sending = false;
         conn.sending_bytes = 0;
-        if conn.out.is_empty() && buf.capacity() <= crate::limits::OUTPUT_BUFFER_KEPT_BYTES {
+        if conn.tls.is_none()
+            && conn.out.is_empty()
+            && buf.capacity() <= crate::limits::OUTPUT_BUFFER_KEPT_BYTES
+        {
             buf.clear();
             conn.out = buf;
         }

@@ -32,7 +32,7 @@ pub(super) fn queue(
     if spec.flags.has(command::table::Flags::NO_MULTI) {
         transaction.fail();
         let text = "ERR Command not allowed inside a transaction";
-        return refuse(conn, &CommandError::Text(text));
+        return refuse(conn, &CommandError::text(text));
     }
     let queued = transaction.queue(spec, args, dispatcher.slots);
     conn.hold_transaction();
@@ -79,7 +79,17 @@ pub(super) fn run(
         }
         _ => return exec(conn, key, facts, dispatcher),
     };
-    refuse(conn, &CommandError::Text(error))
+    refuse(conn, &CommandError::text(error))
+}
+
+/// EXEC with arguments: it takes none, and ends the transaction all the same.
+pub(super) fn abort(conn: &mut Connection, spec: &Spec) -> Dispatched {
+    conn.end_transaction();
+    conn.watch = None;
+    let why = CommandError::Arity(spec.name).to_string();
+    let why = why.trim_start_matches("ERR ");
+    let text = format!("EXECABORT Transaction discarded because of: {why}");
+    refuse(conn, &CommandError::text(text))
 }
 
 fn exec(
@@ -89,14 +99,18 @@ fn exec(
     dispatcher: &mut Dispatcher<'_>,
 ) -> Dispatched {
     let Some(transaction) = &conn.transaction else {
-        return refuse(conn, &CommandError::Text("ERR EXEC without MULTI"));
+        return refuse(conn, &CommandError::text("ERR EXEC without MULTI"));
     };
     let home = transaction.home();
     if transaction.has_failed() {
         conn.end_transaction();
         conn.watch = None;
         let text = "EXECABORT Transaction discarded because of previous errors.";
-        return refuse(conn, &CommandError::Text(text));
+        return refuse(conn, &CommandError::text(text));
+    }
+    // Whether a watched key was written is only known when all that was sent before has been done.
+    if home == Home::Many && conn.watch.is_some() && conn.replies.has_open_holes() {
+        return Dispatched::Later;
     }
     if conn.watch.as_ref().is_some_and(crate::watch::Flag::is_set) {
         conn.end_transaction();

@@ -13,8 +13,10 @@
 
 mod common;
 
+mod admin;
 mod clients;
 mod clients_command;
+mod doors;
 mod flush;
 mod info;
 mod kill9;
@@ -29,6 +31,7 @@ mod pipelining;
 mod pubsub;
 mod resp;
 mod restart;
+mod security;
 mod settings;
 mod shutdown;
 mod startup;

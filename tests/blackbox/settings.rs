@@ -223,3 +223,112 @@ fn sync_changes_while_the_server_runs() {
     assert_eq!(client.setting("sync"), "no", "not written down anywhere");
     assert_eq!(client.say("DBSIZE"), Reply::Integer(403));
 }
+
+/// CONFIG REWRITE: what was changed is there after a start, above the file of settings and below flags.
+#[test]
+fn what_was_rewritten_is_there_after_a_start() {
+    if is_stand_in() {
+        return;
+    }
+    let options = Options { shards: Some(2), ..Options::default() };
+    let mut server = Server::start(&options);
+    let mut client = server.client();
+    assert_eq!(client.say("CONFIG REWRITE"), Reply::ok(), "nothing was changed");
+    assert_eq!(
+        client.say("CONFIG SET timeout 77 slowlog-max-len 5 notify-keyspace-events KEA"),
+        Reply::ok()
+    );
+    assert_eq!(client.say("CONFIG SET appendfsync everysec maxclients 55"), Reply::ok());
+    assert_eq!(client.say("CONFIG SET requirepass foo"), Reply::ok());
+    assert_eq!(client.say("CONFIG REWRITE"), Reply::ok());
+    assert_eq!(client.say("CONFIG SET timeout 99"), Reply::ok());
+    let file = server.data_dir().join("overrides.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("requirepass_sha256 = \"2c26b46b") && !text.contains("foo"), "{text}");
+    assert!(!text.contains("protected_mode"), "only what was changed: {text}");
+    server.kill9();
+    let more = &["--set", "slowlog_max_len=9"];
+    server.start_again(&Options { more, ..options.clone() });
+    let mut client = server.client();
+    assert!(client.say("PING").is_error());
+    assert_eq!(client.say("AUTH foo"), Reply::ok());
+    for (name, value) in [
+        ("timeout", "77"),
+        ("slowlog-max-len", "9"),
+        ("notify-keyspace-events", "AKE"),
+        ("appendfsync", "everysec"),
+        ("maxclients", "55"),
+        ("requirepass", "(redacted)"),
+    ] {
+        assert_eq!(client.setting(name), value, "{name}");
+    }
+    // What was kept before is kept again, and a password can be taken away for good.
+    assert_eq!(client.command(&["CONFIG", "SET", "requirepass", ""]), Reply::ok());
+    assert_eq!(client.say("CONFIG REWRITE"), Reply::ok());
+    server.terminate();
+    server.start_again(&options);
+    let mut client = server.client();
+    assert_eq!(client.setting("maxclients"), "55");
+    assert_eq!(client.setting("requirepass"), "");
+    server.terminate();
+    std::fs::write(&file, "port = 1\n").unwrap();
+    let mut command = crate::common::program_command();
+    command.args(["start", "--data-dir", server.data_dir().to_str().unwrap(), "--check-config"]);
+    crate::common::run_to_end(&mut command).refused(&[78], &["overrides.toml", "port"]);
+}
+
+#[test]
+fn tools_find_the_settings_that_they_ask_for() {
+    let server = Server::start(&Options::default());
+    let mut client = server.client();
+    for name in [
+        "appendfsync",
+        "appendonly",
+        "save",
+        "maxmemory",
+        "maxmemory-policy",
+        "maxclients",
+        "timeout",
+        "requirepass",
+        "dir",
+        "port",
+        "bind",
+        "databases",
+        "slowlog-log-slower-than",
+        "slowlog-max-len",
+        "latency-monitor-threshold",
+        "latency-tracking",
+        "proto-max-bulk-len",
+        "notify-keyspace-events",
+        "tcp-keepalive",
+        "client-output-buffer-limit",
+        "unixsocket",
+        "tls-port",
+        "protected-mode",
+        "replica-priority",
+        "hz",
+        "lfu-log-factor",
+        "lfu-decay-time",
+        "loglevel",
+        "cluster-enabled",
+        "io-threads",
+    ] {
+        client.setting(name);
+    }
+    let Reply::Array(all) = client.say("CONFIG GET *") else { panic!("no array") };
+    let names: Vec<String> = all.iter().step_by(2).map(Reply::text).collect();
+    let mut sorted = names.clone();
+    sorted.sort();
+    sorted.dedup();
+    assert_eq!(sorted.len(), names.len(), "each once");
+    assert_eq!(client.setting("*-tracking"), "yes");
+    if is_stand_in() {
+        return;
+    }
+    // What holds anyway may be said again: scripts of setups do.
+    assert_eq!(
+        client.command(&["CONFIG", "SET", "save", "", "appendonly", "yes", "databases", "1"]),
+        Reply::ok()
+    );
+    assert!(client.command(&["CONFIG", "SET", "save", "900 1"]).is_error());
+}

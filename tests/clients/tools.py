@@ -69,13 +69,15 @@ def cli_scan():
 @check
 def cli_bigkeys():
     fill(2_000)
-    assert "Biggest string found" in cli("--bigkeys")
+    said = cli("--bigkeys")
+    assert "Biggest string found" in said, said
 
 
 @check
 def cli_memkeys():
     fill(500)
-    assert "Biggest string found" in cli("--memkeys")
+    said = cli("--memkeys")
+    assert "Biggest string found" in said, said
 
 
 @check

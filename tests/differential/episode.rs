@@ -117,21 +117,25 @@ fn pipeline(
     counts: &mut Counts,
 ) -> Result<(), Difference> {
     let bytes: Vec<u8> = steps[range.clone()].iter().flat_map(|step| encode(&step.words)).collect();
-    let sent = send(both, &bytes, cuts);
+    send(both, &bytes, cuts);
+    let mut difference = None;
+    // All are waited for, behind a difference too: what is still under way would run into the next sequence.
     for index in range {
         let words = &steps[index].words;
         let theirs = both.redis.reply().unwrap();
-        let ours = match (&sent, both.ours.reply()) {
-            (_, Ok(ours)) => ours,
-            (_, Err(error)) => lost(&error),
+        let ours = match both.ours.reply() {
+            Ok(ours) => ours,
+            Err(error) => {
+                let ours = lost(&error);
+                return Err(difference.unwrap_or(Difference { index, theirs, ours }));
+            }
         };
-        judge(both, words, theirs, ours, counts).map_err(|(theirs, ours)| Difference {
-            index,
-            theirs,
-            ours,
-        })?;
+        if difference.is_none() {
+            let judged = judge(both, words, theirs, ours, counts);
+            difference = judged.err().map(|(theirs, ours)| Difference { index, theirs, ours });
+        }
     }
-    Ok(())
+    difference.map_or(Ok(()), Err)
 }
 
 /// What is shown in place of a reply that did not come.
@@ -145,7 +149,7 @@ fn lost(error: &io::Error) -> Vec<u8> {
 }
 
 /// Sends to both: whole, a byte at a time, or cut at random places.
-fn send(both: &mut Both, bytes: &[u8], cuts: Cuts<'_>) -> io::Result<()> {
+fn send(both: &mut Both, bytes: &[u8], cuts: Cuts<'_>) {
     let mut ends = Vec::new();
     if let Some(dice) = cuts {
         match dice.below(8) {
@@ -157,17 +161,15 @@ fn send(both: &mut Both, bytes: &[u8], cuts: Cuts<'_>) -> io::Result<()> {
     }
     ends.push(bytes.len());
     let mut from = 0;
-    let mut sent = Ok(());
     for end in ends {
         let piece = &bytes[from..end];
         from = end;
         if !piece.is_empty() {
             both.redis.send(piece).unwrap();
             // A server that closed is seen at its next reply, which does not come.
-            sent = sent.and_then(|()| both.ours.send(piece));
+            let _ = both.ours.send(piece);
         }
     }
-    sent
 }
 
 /// Compares the two replies to `words` and counts the verdict; gives them back if they differ.

@@ -45,7 +45,7 @@ const INPUTS: &[&[u8]] = &[
     b"HELLO 3\r\nHELLO 9\r\nPING\r\n",
     b"MULTI\r\nSET a 1\r\nGET a\r\nEXEC\r\n",
     b"MULTI\r\nNOSUCH\r\nSET a\r\nEXEC\r\n",
-    b"SUBSCRIBE a b\r\nPING\r\nGET a\r\nUNSUBSCRIBE\r\n",
+    b"SUBSCRIBE a b\r\nPING\r\nGET a\r\nUNSUBSCRIBE b a\r\n",
     b"CLIENT REPLY OFF\r\nPING\r\nCLIENT REPLY SKIP\r\nPING\r\nCLIENT REPLY ON\r\nPING\r\n",
     b"CLIENT REPLY SKIP\r\nPING\r\nPING\r\nCLIENT REPLY NO\r\n",
     b"MULTI\r\nQUIT\r\n",

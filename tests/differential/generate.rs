@@ -197,8 +197,10 @@ fn fill(dice: &mut Dice, part: &str, tagged: bool, words: &mut Command) {
     words.push(word);
 }
 
-const PATTERNS: &[&str] =
-    &["*", "?", "{t}*", "[abc]", "[a-c]*", "[^a]", "", "key:*", "*\r\n", "\\*", "[", "a*b*c", "**"];
+/// None but `*` matches the empty key: in Redis that one alone does.
+const PATTERNS: &[&str] = &[
+    "*", "?", "{t}*", "[abc]", "[a-c]*", "[^a]", "", "key:*", "*\r\n", "\\*", "[", "a*b*c", "a**",
+];
 
 const UNKNOWN: &[&str] =
     &["NOSUCH", "GETT", "", "\r\n", "get ", "SET\0", "a b", "12", "nosuch\u{7f}", "'quoted'"];

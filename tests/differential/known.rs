@@ -26,21 +26,15 @@ pub(crate) const KNOWN: &[Known] = &[
     },
     Known {
         name: "control bytes in an error",
-        reason: "control bytes of an unknown command are shown as spaces here, so that no log or terminal obeys them; Redis replaces CR and LF, and ends at a zero byte",
+        reason: "control bytes of a word in an error are shown as spaces here, so that no log or terminal obeys them; Redis replaces CR and LF, but at the end, and stops at a zero byte",
         matches: |part| {
             let unknown: [&[u8]; 2] = [b"-ERR unknown command", b"-ERR unknown subcommand"];
             let error = unknown
                 .iter()
-                .any(|text| part.theirs.starts_with(text) && part.ours.starts_with(text));
+                .any(|text| part.theirs.starts_with(text) && part.ours.starts_with(text))
+                || part.ours.starts_with(b"-ERR")
+                    && part.theirs.trim_ascii_end() == part.ours.trim_ascii_end();
             error && part.words.iter().flatten().any(u8::is_ascii_control)
-        },
-    },
-    Known {
-        name: "client setinfo",
-        reason: "CLIENT SETINFO is of Redis 7.2: every client of today sends it",
-        matches: |part| {
-            is(part.words, &["client", "setinfo"])
-                && part.theirs.starts_with(b"-ERR unknown subcommand")
         },
     },
     Known {
@@ -50,6 +44,16 @@ pub(crate) const KNOWN: &[Known] = &[
             part.words.get(1).is_some_and(|sub| sub.eq_ignore_ascii_case(b"help"))
                 && elements(part.theirs).is_some()
                 && elements(part.ours).is_some()
+        },
+    },
+    Known {
+        name: "cursor",
+        reason: "a cursor that no SCAN gave is refused here, before the options are looked at; Redis takes any number, \
+                 nothing as 0 and less than nothing as what is left of 2^64",
+        matches: |part| {
+            is(part.words, &["scan"])
+                && part.words.get(1).is_some_and(|cursor| cursor != b"0")
+                && part.ours == b"-ERR invalid cursor\r\n"
         },
     },
     Known {

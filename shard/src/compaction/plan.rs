@@ -22,6 +22,8 @@ pub(crate) enum Reason {
     Dead,
     /// Tables of which everything has expired.
     Expired,
+    /// Somebody asked for everything to be merged.
+    Asked,
     /// Size-tiered: enough runs of one size.
     Tier,
     /// Size-tiered: a run moves down, to make room above it.
@@ -38,6 +40,7 @@ impl fmt::Display for Reason {
             Self::Idle => "idle",
             Self::Dead => "dead data",
             Self::Expired => "expired",
+            Self::Asked => "asked for",
             Self::Tier => "runs of one size",
             Self::Slide => "makes room above",
         })

@@ -502,3 +502,35 @@ fn indexes_and_filters_beyond_their_part_take_it_from_the_block_cache() {
         shard.close().await.unwrap();
     });
 }
+
+#[test]
+fn compact_all_leaves_one_level_and_one_version_of_each_key() {
+    let sim = Sim::new(12);
+    sim.run(async |env| {
+        let shard = open(&env, tiny(SyncPolicy::Always)).await;
+        shard.compact_all().await.unwrap();
+        assert_eq!(shard.stats().tables(), 0);
+        for round in 0..8_u32 {
+            for number in 0..200 {
+                put(&shard, &key(number), format!("value {number} of round {round}").as_bytes())
+                    .await;
+            }
+        }
+        for number in 0..100 {
+            shard.put_all(&[Op::Delete { key: &key(number) }]).await.unwrap();
+        }
+        shard.compact_all().await.unwrap();
+        let stats = shard.stats();
+        assert_eq!((stats.entries, stats.tombstones), (100, 0), "{stats:?}");
+        let levels = stats.level_tables.iter().filter(|tables| **tables > 0).count();
+        assert_eq!((levels, stats.level_tables[0]), (1, 0), "{stats:?}");
+        assert_eq!(shard.get(&key(5)).await.unwrap(), None);
+        let value = b"value 150 of round 7";
+        assert_eq!(shard.get(&key(150)).await.unwrap().as_deref(), Some(&value[..]));
+        shard.close().await.unwrap();
+        let (shard, _) = open_with_report(&env, tiny(SyncPolicy::Always)).await.unwrap();
+        assert_eq!(keys(&shard, Range::all(), Direction::Forward).await.len(), 100);
+        shard.close().await.unwrap();
+        assert!(matches!(shard.compact_all().await, Err(Error::Closing)));
+    });
+}

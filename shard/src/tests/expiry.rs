@@ -45,6 +45,7 @@ async fn scan(shard: &Shard<SimEnv>, direction: Direction) -> Vec<(Vec<u8>, Vec<
 }
 
 /// One key that ends and one that stays, looked at by `way` before and after the end of the first.
+#[expect(clippy::needless_pass_by_value, reason = "closures, written where they are given")]
 fn absent_after_its_time(
     options: Options,
     prepare: impl AsyncFn(&Shard<SimEnv>),

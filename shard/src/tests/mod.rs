@@ -3,6 +3,7 @@
 //! - `basics`: each path once, by hand.
 //! - `model`: random operations against a `BTreeMap`, with flushes, compactions, reopens and crashes in between.
 //! - `metamorphic`: one list of operations under many configurations, with the same answers.
+//! - `clock`: values that end, and a clock that jumps both ways; the space that they give back.
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
 //! - `policies`: crashes while the sync policy changes.
@@ -19,6 +20,7 @@
 
 pub(crate) mod allocations;
 mod basics;
+mod clock;
 mod crash;
 mod damage;
 pub(crate) mod effort;

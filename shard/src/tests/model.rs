@@ -84,8 +84,7 @@ impl Action {
     /// The keys that it writes, with the length of the new value; none for a delete.
     pub(super) fn changes(&self) -> Vec<(u32, Option<usize>)> {
         match self {
-            Self::PutFor(key, len, _) => vec![(*key, Some(*len))],
-            Self::Put(key, len) => vec![(*key, Some(*len))],
+            Self::Put(key, len) | Self::PutFor(key, len, _) => vec![(*key, Some(*len))],
             Self::Delete(key) => vec![(*key, None)],
             Self::Batch(changes) => changes.clone(),
             Self::Hours(_)

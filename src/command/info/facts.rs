@@ -1,5 +1,6 @@
 //! What INFO tells, gathered from all cores: numbers and words, no text.
 
+use crate::error_classes::ErrorClasses;
 use crate::latency::Tallies;
 
 /// Everything INFO tells, gathered from all cores.
@@ -14,6 +15,7 @@ pub struct InfoFacts {
     pub keyspace: Keyspace,
     /// By command; empty unless [`super::Sections::show_commands`].
     pub commands: Tallies,
+    pub errors: ErrorClasses,
     pub lsm: Lsm,
     pub shards: Vec<Shard>,
 }

@@ -13,7 +13,7 @@ pub use facts::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sections(u16);
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 15] = [
     "server",
     "clients",
     "memory",
@@ -21,7 +21,9 @@ const NAMES: [&str; 13] = [
     "stats",
     "replication",
     "cpu",
+    "modules",
     "commandstats",
+    "errorstats",
     "latencystats",
     "cluster",
     "keyspace",
@@ -78,12 +80,21 @@ pub fn render(facts: &InfoFacts, sections: Sections) -> String {
     memory(&mut text, &facts.memory);
     persistence(&mut text, facts);
     stats(&mut text, &facts.stats);
-    replication(&mut text);
+    replication(&mut text, facts);
     if text.section("cpu", "CPU") {
         text.field("used_cpu_sys", format_args!("{:.6}", facts.cpu.system_s));
         text.field("used_cpu_user", format_args!("{:.6}", facts.cpu.user_s));
+        text.field("used_cpu_sys_children", "0.000000");
+        text.field("used_cpu_user_children", "0.000000");
     }
+    // There are none, and tools look whether it is there.
+    text.section("modules", "Modules");
     commands::commandstats(&mut text, &facts.commands);
+    if text.section("errorstats", "Errorstats") {
+        for (word, count) in facts.errors.iter() {
+            text.field(format_args!("errorstat_{word}"), format_args!("count={count}"));
+        }
+    }
     commands::latencystats(&mut text, &facts.commands);
     if text.section("cluster", "Cluster") {
         text.field("cluster_enabled", 0);
@@ -141,17 +152,24 @@ fn server(text: &mut Text, facts: &InfoFacts) {
     let server = &facts.server;
     text.field("redis_version", REDIS_VERSION);
     text.field("redis_git_sha1", &server.git_sha1);
+    text.field("redis_git_dirty", 0);
+    text.field("redis_build_id", "0");
     text.field("redis_mode", "standalone");
     text.field("rusty_lsm_version", &server.version);
     text.field("os", &server.os);
     text.field("arch_bits", usize::BITS);
     text.field("multiplexing_api", "io_uring");
     text.field("process_id", server.process_id);
+    text.field("process_supervised", "no");
     text.field("run_id", &server.run_id);
     text.field("tcp_port", server.tcp_port);
     text.field("server_time_usec", server.now_us);
     text.field("uptime_in_seconds", server.uptime_s);
     text.field("uptime_in_days", server.uptime_s / 86_400);
+    text.field("hz", 10);
+    text.field("configured_hz", 10);
+    // Seconds in 24 bits, as Redis counts them.
+    text.field("lru_clock", (server.now_us / 1_000_000) & 0x00ff_ffff);
     text.field("executable", &server.executable);
     text.field("config_file", &server.config_file);
     text.field("io_threads_active", 0);
@@ -162,10 +180,13 @@ fn clients(text: &mut Text, clients: &Clients) {
         return;
     }
     text.field("connected_clients", clients.connected);
+    text.field("cluster_connections", 0);
     text.field("maxclients", clients.max);
     text.field("client_recent_max_input_buffer", clients.recent_max_input_bytes);
     text.field("client_recent_max_output_buffer", clients.recent_max_output_bytes);
     text.field("blocked_clients", 0);
+    text.field("tracking_clients", 0);
+    text.field("clients_in_timeout_table", 0);
 }
 
 fn memory(text: &mut Text, memory: &Memory) {
@@ -175,7 +196,17 @@ fn memory(text: &mut Text, memory: &Memory) {
     text.bytes("used_memory", memory.used);
     text.bytes("used_memory_rss", memory.rss);
     text.bytes("used_memory_peak", memory.peak);
+    let percent = |part, whole| format!("{:.2}%", 100.0 * ratio(part, whole));
+    text.field("used_memory_peak_perc", percent(memory.used, memory.peak));
+    text.field("used_memory_overhead", memory.used.saturating_sub(memory.dataset));
+    text.field("used_memory_startup", 0);
     text.field("used_memory_dataset", memory.dataset);
+    text.field("used_memory_dataset_perc", percent(memory.dataset, memory.used));
+    text.bytes("used_memory_lua", 0);
+    text.bytes("used_memory_scripts", 0);
+    for name in ["number_of_cached_scripts", "number_of_functions", "number_of_libraries"] {
+        text.field(name, 0);
+    }
     text.field("mem_clients_normal", memory.clients);
     text.field("allocator_allocated", memory.allocated);
     text.field("allocator_active", memory.active);
@@ -184,7 +215,22 @@ fn memory(text: &mut Text, memory: &Memory) {
     text.bytes("maxmemory", memory.max);
     text.field("maxmemory_policy", "noeviction");
     text.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(memory.rss, memory.used)));
+    text.field("mem_fragmentation_bytes", memory.rss.saturating_sub(memory.used));
+    text.field(
+        "allocator_frag_ratio",
+        format_args!("{:.2}", ratio(memory.active, memory.allocated)),
+    );
+    text.field("allocator_frag_bytes", memory.active.saturating_sub(memory.allocated));
+    text.field("allocator_rss_ratio", format_args!("{:.2}", ratio(memory.resident, memory.active)));
+    text.field("allocator_rss_bytes", memory.resident.saturating_sub(memory.active));
+    for name in ["mem_not_counted_for_evict", "mem_replication_backlog", "mem_clients_slaves"] {
+        text.field(name, 0);
+    }
+    text.field("mem_aof_buffer", 0);
     text.field("mem_allocator", "jemalloc");
+    for name in ["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"] {
+        text.field(name, 0);
+    }
 }
 
 fn persistence(text: &mut Text, facts: &InfoFacts) {
@@ -199,8 +245,13 @@ fn persistence(text: &mut Text, facts: &InfoFacts) {
     text.field("rdb_bgsave_in_progress", u8::from(persistence.flush_in_progress));
     text.field("rdb_last_save_time", persistence.last_flush_s);
     text.field("rdb_last_bgsave_status", status(persistence.last_flush_ok));
+    text.field("rdb_last_bgsave_time_sec", -1);
+    text.field("rdb_current_bgsave_time_sec", -1);
     text.field("aof_enabled", 1);
     text.field("aof_rewrite_in_progress", 0);
+    text.field("aof_rewrite_scheduled", 0);
+    text.field("aof_last_rewrite_time_sec", -1);
+    text.field("aof_current_rewrite_time_sec", -1);
     text.field("aof_last_bgrewrite_status", "ok");
     text.field("aof_last_write_status", status(persistence.last_write_ok));
     text.field("aof_current_size", facts.lsm.wal_bytes);
@@ -242,20 +293,32 @@ fn stats(text: &mut Text, stats: &Stats) {
     }
     text.field("expired_keys", stats.expired_keys);
     text.field("evicted_keys", 0);
+    text.field("evicted_clients", 0);
     text.field("keyspace_hits", stats.keyspace_hits);
     text.field("keyspace_misses", stats.keyspace_misses);
     text.field("pubsub_channels", 0);
     text.field("pubsub_patterns", 0);
+    for name in ["pubsubshard_channels", "latest_fork_usec", "total_forks", "tracking_total_keys"] {
+        text.field(name, 0);
+    }
+    text.field("unexpected_error_replies", 0);
     text.field("total_error_replies", stats.error_replies);
     text.field("protocol_errors", stats.protocol_errors);
 }
 
-fn replication(text: &mut Text) {
-    if text.section("replication", "Replication") {
-        text.field("role", "master");
-        text.field("connected_slaves", 0);
-        text.field("master_repl_offset", 0);
-        text.field("repl_backlog_active", 0);
+fn replication(text: &mut Text, facts: &InfoFacts) {
+    if !text.section("replication", "Replication") {
+        return;
+    }
+    text.field("role", "master");
+    text.field("connected_slaves", 0);
+    text.field("master_failover_state", "no-failover");
+    text.field("master_replid", &facts.server.run_id);
+    text.field("master_replid2", "0".repeat(40));
+    text.field("master_repl_offset", 0);
+    text.field("second_repl_offset", -1);
+    for name in ["active", "size", "first_byte_offset", "histlen"] {
+        text.field(format_args!("repl_backlog_{name}"), 0);
     }
 }
 
@@ -464,6 +527,14 @@ mod tests {
             "used_cpu_user:",
             "cluster_enabled:0",
             "role:master",
+            "master_replid:",
+            "second_repl_offset:-1",
+            "repl_backlog_histlen:0",
+            "# Modules",
+            "# Errorstats",
+            "lru_clock:",
+            "used_memory_overhead:",
+            "tracking_clients:0",
             "connected_slaves:0",
             "master_repl_offset:",
             "db0:keys=5,expires=0,avg_ttl=0",

@@ -4,6 +4,12 @@ use super::*;
 
 pub(super) static TABLE: &[Spec] = &[
     Spec {
+        summary: "Logs in: as the default user, or as the one named",
+        complexity: "O(N) in the bytes of the password",
+        args: &[ArgDoc { flags: OPTIONAL, ..arg("username", "string") }, arg("password", "string")],
+        ..spec("auth", Id::Auth, Place::Local, -2, BEFORE_AUTH)
+    },
+    Spec {
         tips: &[ALL_SHARDS, ALL_SUCCEEDED],
         summary: "Answers PONG, or the message",
         args: &[ArgDoc { flags: OPTIONAL, ..arg("message", "string") }],

@@ -1,10 +1,11 @@
 //! The entries of the command table. Names, arity, flags, positions and categories are Redis 7.0's; a command that we
 //! support in part documents that part only.
-
+#![expect(clippy::wildcard_imports, reason = "all the words that entries are written in")]
 #![expect(clippy::wildcard_imports, reason = "the groups share the words that entries are made of")]
 
 use super::table::{ArgDoc, CommandId as Id, Flags, Keys, Place, Spec};
 
+mod admin;
 mod connection;
 mod keys;
 mod pubsub;
@@ -81,6 +82,7 @@ static GROUPS: &[&[Spec]] = &[
     transactions::TABLE,
     connection::TABLE,
     server::TABLE,
+    admin::TABLE,
     pubsub::TABLE,
 ];
 

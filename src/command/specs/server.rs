@@ -113,6 +113,13 @@ static COMMAND: &[Spec] = &[
         ..command("command|docs", Id::CommandDocs, -2)
     },
     Spec {
+        since: "7.0.0",
+        summary: "The keys among the arguments of a whole command, each with what is done to it",
+        complexity: "O(N) in the number of arguments",
+        args: &[arg("command", "string"), ArgDoc { flags: ANY_NUMBER, ..arg("arg", "string") }],
+        ..command("command|getkeysandflags", Id::CommandGetkeysandflags, -4)
+    },
+    Spec {
         summary: "The keys among the arguments of a whole command",
         complexity: "O(N) in the number of arguments",
         args: &[arg("command", "string"), ArgDoc { flags: ANY_NUMBER, ..arg("arg", "string") }],
@@ -181,10 +188,17 @@ static CONFIG: &[Spec] = &[
     },
     Spec {
         categories: &["admin", "slow", "dangerous"],
+        group: "server",
+        since: "2.8.0",
+        summary: "Keeps what CONFIG SET has changed for the next start, in overrides.toml of the data directory",
+        ..spec("config|rewrite", Id::ConfigRewrite, Place::Core, 2, Flags::ADMIN.with(PRIVATE))
+    },
+    Spec {
+        categories: &["admin", "slow", "dangerous"],
         tips: &["request_policy:all_nodes", ALL_SUCCEEDED],
         group: "server",
         since: "2.0.0",
-        summary: "Changes settings until the next start: sync (appendfsync), flushdb, timeout, maxclients",
+        summary: "Changes settings until the next start, or for good with CONFIG REWRITE",
         complexity: "O(N) in the number of settings; a stronger sync waits for what is not on disk yet",
         args: &[ArgDoc {
             flags: MULTIPLE,

@@ -13,6 +13,7 @@ use shard::key::SeqNo;
 use shard::env::Env as _;
 
 use super::Worker;
+use super::late::{LateReply, rewrite_failed};
 use super::slow::note_run;
 use crate::command::{CommandError, CommandId, Spec};
 use crate::reply::{Muted, Sink};
@@ -86,6 +87,12 @@ impl Worker {
                 self.latency_reset(key, args);
                 Ok(())
             }
+            Id::ConfigRewrite => {
+                let outcome =
+                    self.shared.live.rewrite().map_err(|problem| rewrite_failed(&problem))?;
+                self.answer_when(key, LateReply::Rewrite(outcome));
+                Ok(())
+            }
             Id::Monitor => {
                 self.monitor(key);
                 Ok(())
@@ -110,7 +117,7 @@ impl Worker {
         conn.end_transaction();
         conn.watch = None;
         conn.replies.mute(Muted::No);
-        crate::command::reset(&mut conn.session, conn.replies.buffer());
+        crate::command::reset(&mut conn.session, &self.shared.live, conn.replies.buffer());
         conn.replies.done(SeqNo(0));
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::client::Client;
+use super::client::{Client, Reply};
 
 /// A start with recovery, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -230,7 +230,12 @@ impl Server {
         loop {
             let pong =
                 Client::connect(self.port).and_then(|mut client| client.try_command(&["PING"]));
-            if pong.is_ok_and(|reply| !reply.is_error()) {
+            // Who has to log in is told so while data is loaded, too.
+            let serves = |reply: Reply| {
+                let needs_login = reply.is_error() && reply.text().starts_with("NOAUTH");
+                !reply.is_error() || (needs_login && self.stderr().contains("\n  ready "))
+            };
+            if pong.is_ok_and(serves) {
                 return;
             }
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -54,10 +54,10 @@ impl World {
                 } else {
                     let mut value = format!("{n}:").into_bytes();
                     value.extend((0..n * 31 % 300).map(|at| ((at * at * 7 + at * n) % 251) as u8));
-                    shard
-                        .put_all(&[Op::Put { key: &name, value: &value, expires_at_ms: 0 }])
-                        .await
-                        .unwrap();
+                    // The year 2191, for some.
+                    let expires_at_ms = if n % 9 == 7 { 7_000_000_000_000 } else { 0 };
+                    let op = Op::Put { key: &name, value: &value, expires_at_ms };
+                    shard.put_all(&[op]).await.unwrap();
                     history.entry(name.clone()).or_default().push(value.clone());
                     model.insert(name, value);
                 }

@@ -412,12 +412,12 @@ fn what_a_newer_release_wrote_is_left_alone() {
     let (_, first) = loaded.state.version.tables().next().unwrap();
     let end = usize::try_from(first.meta.bytes).unwrap();
     let footer = &mut footers[end - 64..end];
-    footer[52..56].copy_from_slice(&2_u32.to_le_bytes());
+    footer[52..56].copy_from_slice(&3_u32.to_le_bytes());
     let crc = crate::coding::crc32(&[], &[&footer[..48], &footer[52..]]);
     footer[48..52].copy_from_slice(&crc.to_le_bytes());
     let header = |path: &Path| {
         let mut bytes = world.sim.read_raw(path);
-        bytes[4] = 2;
+        bytes[4] = 3;
         let crc = crate::coding::crc32(&[], &[&bytes[4..4096]]);
         bytes[..4].copy_from_slice(&crc.to_le_bytes());
         (path.to_owned(), bytes)
@@ -430,13 +430,13 @@ fn what_a_newer_release_wrote_is_left_alone() {
         sim.write_raw(&path, &bytes);
         let before = sim.files();
         let text = refused(&sim).to_string();
-        assert!(text.contains("format 2") && text.contains("use that version"), "{text}");
+        assert!(text.contains("format 3") && text.contains("use that version"), "{text}");
         let (checked, lines) = checked(&sim);
         assert!(checked.damages > 0, "{lines:#?}");
-        has(&lines, &["format 2, of a newer version"]);
+        has(&lines, &["format 3, of a newer version"]);
         let mut lines = Vec::new();
         let refused = sim.run(async |env| repair_in(&env, false, &mut lines).await);
-        assert!(matches!(refused, Err(Error::Newer { format: 2, .. })), "{path:?}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Newer { format: 3, .. })), "{path:?}: {refused:?}");
         assert!(sim.files() == before, "{path:?}");
     }
 }

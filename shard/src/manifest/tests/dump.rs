@@ -3,13 +3,14 @@
 use super::super::edit::{CleanStop, VersionEdit, WalMeta};
 use super::super::file::encode;
 use super::{ID, table};
+use crate::expiry::Expiring;
 use crate::key::SeqNo;
 use crate::wal::frame::{FrameHead, FrameKind};
 use crate::wal::golden;
 use crate::wal::header::{FORMAT, Header, Magic};
 
 /// Commands: `current <number> <snapshot end>`, `manifest <number> <epoch>`, then frames: `snapshot` or `edit`, each with
-/// words `+<level>/<number>/<smallest>/<largest>`, `-<level>/<number>`, `wal=<number>/<bytes>`, `live=`, `flushed=`,
+/// words `+<level>/<number>/<smallest>/<largest>[/<expiring>/<first ms>/<last ms>]`, `-<level>/<number>`, `wal=<number>/<bytes>`, `live=`, `flushed=`,
 /// `numbers=`, `stop=<segment>/<end>/<last_seq>`.
 #[test]
 fn manifests_look_as_they_did() {
@@ -62,7 +63,14 @@ fn edit(words: &[&str]) -> VersionEdit {
         let number = |index: usize| parts[index].parse::<u64>().unwrap();
         let level = || parts[0].parse().unwrap();
         match name {
-            "+" => edit.added.push((level(), table(number(1), parts[2], parts[3]))),
+            "+" => {
+                let mut meta = table(number(1), parts[2], parts[3]);
+                if parts.len() > 4 {
+                    let (entries, first_ms, last_ms) = (number(4), number(5), number(6));
+                    meta.expiring = Expiring { entries, first_ms, last_ms };
+                }
+                edit.added.push((level(), meta));
+            }
             "-" => edit.removed.push((level(), number(1))),
             "wal" => edit.wal_added.push(WalMeta { number: number(0), bytes: number(1) }),
             "live" => edit.wal_first_live = Some(number(0)),

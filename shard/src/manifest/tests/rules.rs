@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use super::super::edit::{CleanStop, VersionEdit, WalMeta};
+use super::super::edit::{CleanStop, TableMeta, VersionEdit, WalMeta};
 use super::super::{FileName, Manifest, Numbers, State, exists};
 use super::{DIR, ID, edits, show, states, table};
 use crate::env::sim::Sim;
 use crate::env::{Env, Queue};
 use crate::error::Error;
+use crate::expiry::Expiring;
 use crate::key::{Identity, SeqNo};
 
 #[test]
@@ -279,4 +280,24 @@ fn callers_come_one_at_a_time() {
         let loaded = Manifest::read(&env, dir, ID).await.unwrap();
         assert_eq!(loaded.state.version.levels[0].len(), 50);
     });
+}
+
+#[test]
+fn times_that_no_table_can_have_are_refused() {
+    let with = |entries, first_ms, last_ms| {
+        let expiring = Expiring { entries, first_ms, last_ms };
+        let edit = VersionEdit {
+            added: vec![(0, TableMeta { expiring, ..table(1, "a", "b") })],
+            numbers_reserved: Some(10),
+            ..VersionEdit::default()
+        };
+        State::default().apply(&edit)
+    };
+    // Ten entries, one of them a tombstone.
+    assert_eq!(with(9, 1, 1), Ok(()));
+    for (entries, first_ms, last_ms) in
+        [(10, 1, 1), (9, 2, 1), (9, 0, 1), (0, 1, 1), (u64::MAX, 1, 2)]
+    {
+        assert!(with(entries, first_ms, last_ms).unwrap_err().contains("impossible times"));
+    }
 }

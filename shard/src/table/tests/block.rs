@@ -6,7 +6,7 @@ use super::super::block::{Block, BlockBuilder, BlockValue, RESTART_INTERVAL};
 use super::super::stored::{self, Packer, Seed, plain, trailer};
 use super::{IDENTITY, Rows, all, entry, key, plain_rows, rows};
 use crate::env::IoBuf;
-use crate::key::{Entry, Kind, hash};
+use crate::key::{Entry, Kind, SeqNo, hash};
 use std::rc::Rc;
 
 fn body(rows: &Rows) -> Vec<u8> {
@@ -201,4 +201,30 @@ fn a_read_is_kept_where_the_block_fills_it_and_copied_where_not() {
         assert_eq!(block.body().as_ptr() == start.wrapping_add(from), kept);
         assert_eq!(block.memory_bytes() >= capacity, kept);
     }
+}
+
+#[test]
+fn a_value_that_ends_without_a_time_is_damage() {
+    let body = |value: &[u8]| {
+        let mut body =
+            vec![0, 1, Kind::Expiring as u8, 1, u8::try_from(value.len()).unwrap(), b'k'];
+        body.extend_from_slice(value);
+        body.extend_from_slice(&[0, 0, 0, 0, 1, 0, 0, 0]);
+        body
+    };
+    assert!(Block::new(body(&super::expiring(5, b"value"))).is_ok());
+    assert!(Block::new(body(&super::expiring(5, b""))).is_ok());
+    assert!(Block::new(body(&super::expiring(0, b"value"))).is_err());
+    assert!(Block::new(body(b"1234567")).is_err());
+}
+
+#[test]
+fn without_values_the_times_stay() {
+    let mut builder = BlockBuilder::default();
+    let stored = super::expiring(77, b"value");
+    builder.add(&Entry { key: b"a", seq: SeqNo(1), kind: Kind::Expiring, value: &stored });
+    builder.add(&Entry { key: b"b", seq: SeqNo(2), kind: Kind::Put, value: b"value" });
+    let slim = Block::new(builder.finish().to_vec()).unwrap().without_values();
+    assert_eq!(slim.get(b"a").unwrap().value, &super::expiring(77, b"")[..]);
+    assert_eq!(slim.get(b"b").unwrap().value, b"");
 }

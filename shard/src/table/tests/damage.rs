@@ -19,6 +19,9 @@ fn small_rows() -> Rows {
         b"noise".to_vec(),
         (7, Kind::Put, (0..1100_u32).map(|at| (at * at % 251) as u8).collect()),
     );
+    for (key, ends) in [("ends", 1_000), ("ends later", 5_000)] {
+        rows.insert(key.into(), (8, Kind::Expiring, super::expiring(ends, b"value")));
+    }
     rows
 }
 
@@ -253,7 +256,7 @@ fn a_manifest_that_says_something_else_is_noticed() {
     Sim::new(5).run(|env| async move {
         let rows = small_rows();
         let meta = build(&env, 7, &rows, &small_options()).await;
-        let changes: [fn(&mut TableMeta); 14] = [
+        let changes: [fn(&mut TableMeta); 17] = [
             |meta| meta.bytes = 0,
             |meta| meta.bytes = 63,
             |meta| meta.bytes = 64,
@@ -263,6 +266,9 @@ fn a_manifest_that_says_something_else_is_noticed() {
             |meta| meta.bytes = u64::MAX,
             |meta| meta.entries = u64::MAX,
             |meta| meta.tombstones += 1,
+            |meta| meta.expiring.first_ms += 1,
+            |meta| meta.expiring.last_ms += 1,
+            |meta| meta.expiring.entries -= 1,
             |meta| meta.raw_bytes = u64::MAX,
             |meta| meta.smallest = b"a".to_vec(),
             |meta| meta.largest.push(0),
@@ -302,5 +308,32 @@ fn a_large_value_that_is_damaged_is_not_handed_out() {
             assert_eq!(read(&table, b"k").await.unwrap().as_ref(), rows.get(b"k".as_slice()));
         }
         Rc::into_inner(table).unwrap().close().await.unwrap();
+    });
+}
+
+/// Whole, by its checksums, and its sketch is none.
+#[test]
+fn a_sketch_that_is_none_is_damage() {
+    Sim::new(9).run(|env| async move {
+        let rows = small_rows();
+        let meta = build(&env, 7, &rows, &small_options()).await;
+        let mut bytes = env.read_raw(path(dir(), 7));
+        let at = footer_at(&meta);
+        let footer = Footer::decode(bytes[at..].first_chunk().unwrap(), &IDENTITY, 7).unwrap();
+        let region = usize::try_from(footer.meta_offset).unwrap()..at;
+        let table = super::open(&env, &meta).await;
+        let sketch = table.sketch().unwrap().to_vec();
+        table.close().await.unwrap();
+        let mut places = bytes[region.clone()].windows(sketch.len());
+        let place = region.start + places.position(|window| window == sketch).unwrap();
+        // The rank of its first register.
+        bytes[place + 2] = 0;
+        let mut crc = Seed::new(&IDENTITY, 7).hasher(footer.meta_offset);
+        crc.update(&bytes[region]);
+        let forged = Footer { meta_crc: crc.finalize(), ..footer };
+        bytes[at..at + FOOTER_BYTES].copy_from_slice(&forged.encode());
+        env.write_raw(path(dir(), 7), &bytes);
+        let error = Table::open(&env, dir(), IDENTITY, &meta).await.unwrap_err();
+        assert!(error.to_string().contains("sketch"), "{error}");
     });
 }

@@ -4,6 +4,7 @@
 //! ```text
 //! options block=BYTES compression=on|off filter=BITS
 //! put KEY SEQ VALUE [xCOUNT]       the value COUNT times over
+//! until KEY SEQ VALUE MS           a value that ends then
 //! del KEY SEQ
 //! table                            builds it: dump of the file, block by block
 //! ```
@@ -65,6 +66,10 @@ fn script_block(input: &str) -> String {
                 let times = rest.first().map_or(1, |times| times[1..].parse().unwrap());
                 let value = value.repeat(times).into_bytes();
                 rows.insert((*key).into(), (seq.parse().unwrap(), Kind::Put, value));
+            }
+            ["until", key, seq, value, ends] => {
+                let value = super::expiring(ends.parse().unwrap(), value.as_bytes());
+                rows.insert((*key).into(), (seq.parse().unwrap(), Kind::Expiring, value));
             }
             ["del", key, seq] => {
                 rows.insert((*key).into(), (seq.parse().unwrap(), Kind::Delete, Vec::new()));

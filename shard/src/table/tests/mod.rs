@@ -139,12 +139,21 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
     ])
 }
 
+/// As a value that ends is stored.
+pub(super) fn expiring(ends_ms: u64, value: &[u8]) -> Vec<u8> {
+    [&ends_ms.to_le_bytes()[..], value].concat()
+}
+
 /// At least one row.
 pub(super) fn rows(max: usize) -> impl Strategy<Value = Rows> {
     let row = (any::<bool>(), 1..=crate::limits::SEQ_READ_MAX, value(), 0_u8..10).prop_map(
         |(big, seq, value, kind)| {
             let seq = if big { seq } else { seq % 1000 };
-            if kind == 0 { (seq, Kind::Delete, Vec::new()) } else { (seq, Kind::Put, value) }
+            match kind {
+                0 => (seq, Kind::Delete, Vec::new()),
+                1..4 => (seq, Kind::Expiring, expiring(1 + seq % 1000, &value)),
+                _ => (seq, Kind::Put, value),
+            }
         },
     );
     proptest::collection::btree_map(key(), row, 1..max)

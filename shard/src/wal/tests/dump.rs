@@ -9,7 +9,7 @@ use crate::env::IoBuf;
 use crate::key::SeqNo;
 
 /// Commands: `segment <number> <epoch> <bytes>`, `chain <segment> <end> <last_seq>`, `put <key> <value>`,
-/// `delete <key>`, `batch`, `witness`. What is written is dumped.
+/// `until <key> <value> <expires_at_ms>`, `delete <key>`, `batch`, `witness`. What is written is dumped.
 #[test]
 fn segments_look_as_they_did() {
     let mut builder = FrameBuilder::new(4096);
@@ -46,6 +46,11 @@ fn segments_look_as_they_did() {
                     value: words[2].as_bytes(),
                     expires_at_ms: 0,
                 });
+                return String::new();
+            }
+            "until" => {
+                let (key, value) = (words[1].as_bytes(), words[2].as_bytes());
+                builder.push(&Op::Put { key, value, expires_at_ms: number(3) });
                 return String::new();
             }
             "delete" => {

@@ -133,7 +133,7 @@ fn a_log_is_replayed_only_where_it_belongs() {
             assert!(matches!(error, Error::Foreign { .. }), "{error}");
         }
         let mut newer = whole.clone();
-        newer[4] = 2;
+        newer[4] = 3;
         let crc = crc32(&[], &[&newer[4..4096]]);
         newer[..4].copy_from_slice(&crc.to_le_bytes());
         env.write_raw("/000001.wal", &newer);

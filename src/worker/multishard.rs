@@ -1,15 +1,15 @@
-//! The steps of a command over keys of several shards (see [`crate::across`]).
+//! The steps of a command over keys of several shards (see [`crate::multishard`]).
 
 use super::Worker;
-use crate::across::{Part, Reading, Writing};
 use crate::command::CommandId;
 use crate::gather::{GATHERED_GATE, Rule};
 use crate::mesh::{ConnRef, Message, Request};
+use crate::multishard::{Part, Reading, Writing};
 use crate::slab::Key;
 
 /// What has come.
 #[derive(Debug)]
-pub(super) enum Across {
+pub(super) enum Step {
     /// All values.
     Read(Box<Reading>),
     /// The acknowledgement of all changes that were sent.
@@ -18,13 +18,13 @@ pub(super) enum Across {
 
 impl Worker {
     /// The command whose reply hole `hole` of connection `key` waits for goes on.
-    pub(super) fn go_on_across(&mut self, key: Key, hole: u32, step: Across) {
+    pub(super) fn go_on_multishard(&mut self, key: Key, hole: u32, step: Step) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let (parts, writing) = match step {
-            Across::Read(reading) => {
+            Step::Read(reading) => {
                 reading.run(self.executor.context(conn.session.protocol), &self.slots)
             }
-            Across::Written(mut writing) => (std::mem::take(&mut writing.removals), *writing),
+            Step::Written(mut writing) => (std::mem::take(&mut writing.removals), *writing),
         };
         if parts.is_empty() {
             conn.replies.fill(hole, writing.reply, GATHERED_GATE);
@@ -35,9 +35,10 @@ impl Worker {
         let head = conn.replies.first_open_hole().unwrap_or_default();
         for (core, words) in parts {
             let from = ConnRef { core: u32::try_from(self.index).unwrap_or(u32::MAX), key };
-            let mut request = Request::new(from, protocol);
+            let mut request = Request::new(from);
             request.head = head;
-            request.push(CommandId::InternalWrite, hole, false, words.args().iter());
+            let id = CommandId::InternalWrite;
+            request.push(id, protocol, (hole, false), words.args().iter());
             self.send_part(core, request);
         }
     }

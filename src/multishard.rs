@@ -84,7 +84,7 @@ impl Reading {
                 reply.clear();
                 let error = match stop {
                     Stop::Error(error) => error,
-                    Stop::Fetch => CommandError::Text("ERR a key of this command was not read"),
+                    Stop::Fetch => CommandError::text("ERR a key of this command was not read"),
                 };
                 error.write(&mut reply);
                 return (Vec::new(), Writing { removals: Vec::new(), reply: reply.into() });
