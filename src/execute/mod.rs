@@ -246,7 +246,6 @@ impl Executor {
 
     /// `event` has happened to `key`: published, if the setting and someone who listens want it.
     #[inline]
-    #[expect(dead_code, reason = "called by the commands that change keys")]
     pub(crate) fn notify(&mut self, class: NotifyClass, event: &'static str, key: &[u8]) {
         self.events.note(self.live.notify_keyspace_events(), class, event, key);
     }
