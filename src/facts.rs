@@ -30,6 +30,8 @@ pub(crate) struct NetStats {
     pub(crate) output_closed: u64,
     /// Changes of keys that were not told to another core that was too far behind.
     pub(crate) events_dropped: u64,
+    /// Names that connections of this core listen to now, by kind (`pubsub::Kind`): one that several cores have counts on each.
+    pub(crate) listened: [u64; 3],
     /// Passes of the core's loop.
     pub(crate) passes: u64,
     /// What the shard had counted of reads, and of those that found a value, when these counts began.
@@ -72,6 +74,7 @@ impl NetStats {
         self.commands_from_mesh += other.commands_from_mesh;
         self.output_closed += other.output_closed;
         self.events_dropped += other.events_dropped;
+        self.listened.iter_mut().zip(other.listened).for_each(|(sum, count)| *sum += count);
         self.passes += other.passes;
         self.reads_before += other.reads_before;
         self.read_hits_before += other.read_hits_before;
@@ -84,6 +87,7 @@ impl NetStats {
     pub(crate) fn begin_anew(&mut self, shard: &CounterValues) {
         *self = Self {
             passes: self.passes,
+            listened: self.listened,
             rates: self.rates,
             reads_before: shard.reads,
             read_hits_before: shard.read_hits,

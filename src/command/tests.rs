@@ -296,8 +296,12 @@ fn skip(text: &mut &str) {
             *text = &text[bytes + 1..];
         }
         "+" if head.matches('(').count() > head.matches(')').count() => {
-            // A choice in a HELP line: its bar is not a line end.
-            *text = text.split_once(')').unwrap().1.split_once('|').unwrap().1;
+            // Choices in a HELP line: their bars are not its end.
+            let mut open = true;
+            while open {
+                let (rest, behind) = text.split_once(')').unwrap().1.split_once('|').unwrap();
+                (open, *text) = (rest.contains('('), behind);
+            }
         }
         "+" | ":" | "_" => {}
         other => panic!("{other}"),

@@ -169,7 +169,7 @@ impl Registry {
     }
 
     /// All names of a kind that someone listens to.
-    pub(crate) fn names(&self, kind: Kind) -> impl Iterator<Item = &Bytes> {
+    pub(crate) fn names(&self, kind: Kind) -> impl ExactSizeIterator<Item = &Bytes> {
         self.listeners[kind.index()].keys()
     }
 }

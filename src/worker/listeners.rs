@@ -109,7 +109,7 @@ impl Worker {
 
     /// Tells the other cores, and the connection, what it listens to now.
     pub(super) fn subscriptions_changed(&mut self, key: Key) {
-        self.shared.audience.set(self.index, self.registry.len());
+        self.count_subscriptions();
         if let Some(conn) = self.conns.get_mut(key) {
             conn.subscriptions = self.registry.counts(key);
         }
@@ -122,8 +122,13 @@ impl Worker {
         }
         if conn.is_subscriber() {
             self.registry.forget(key);
-            self.shared.audience.set(self.index, self.registry.len());
+            self.count_subscriptions();
         }
+    }
+
+    fn count_subscriptions(&mut self) {
+        self.shared.audience.set(self.index, self.registry.len());
+        self.net.listened = Kind::ALL.map(|kind| self.registry.names(kind).len() as u64);
     }
 }
 
