@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shard::estimate::KeyEstimate;
 use shard::stats::{CounterValues, ShardStats};
 
 use crate::error_classes::ErrorClasses;
@@ -118,6 +119,7 @@ pub(crate) struct CoreStats {
     pub(crate) index: usize,
     pub(crate) net: NetStats,
     pub(crate) shard: ShardStats,
+    pub(crate) keys: KeyEstimate,
     /// By command; only where that is shown.
     pub(crate) tallies: Option<Tallies>,
 }

@@ -1,5 +1,6 @@
 //! From the cores' numbers to INFO, STATS and LATENCY HISTOGRAM: one source for all.
 
+use shard::estimate::KeyEstimate;
 use std::time::Instant;
 
 use crate::command::info::{self, InfoFacts};
@@ -120,8 +121,11 @@ impl Shared {
             ..info::Stats::default()
         };
         facts.cpu = info::Cpu { system_s: usage.system_s, user_s: usage.user_s };
-        facts.keyspace.keys = sum.entries - sum.tombstones.min(sum.entries);
-        facts.keyspace.keys_estimated = sum.entries > 0;
+        let mut keys = KeyEstimate { exact: true, ..KeyEstimate::default() };
+        cores.iter().for_each(|core| keys.add(&core.keys));
+        facts.keyspace.keys = keys.keys;
+        facts.keyspace.keys_estimated = !keys.exact;
+        facts.keyspace.expires = keys.expiring;
         facts.commands = tallies(cores);
         facts.lsm = self.lsm(&sum, cores);
         facts.shards = cores.iter().map(shard_facts).collect();
@@ -258,8 +262,8 @@ fn stats_facts(core: &CoreStats) -> StatsFacts {
         wal_bytes: shard.wal_live_bytes,
         wal_writes: shard.counters.wal_frames,
         wal_operations: shard.counters.wal_ops,
-        keys: shard.entries - shard.tombstones.min(shard.entries),
-        keys_estimated: shard.entries > 0,
+        keys: core.keys.keys,
+        keys_estimated: !core.keys.exact,
         stalls: stalls(&shard.counters).iter().map(|(_, times)| times).sum(),
         get: latencies(CommandId::Get),
         set: latencies(CommandId::Set),

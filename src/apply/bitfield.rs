@@ -148,9 +148,11 @@ fn run(txn: &mut Txn<'_>, key: &[u8], steps: &[Step], out: &mut Vec<u8>) -> Outc
     let (mut bytes, expires_at_ms) = txn.get(key)?.unwrap_or_default();
     let writes = steps.iter().filter(|step| step.action != Action::Get);
     let last = writes.map(|step| step.offset + u64::from(step.width.bits) - 1).max();
+    let held = bytes.len();
     if let Some(last) = last {
         grow_for(txn, &mut bytes, last)?;
     }
+    let mut changed = bytes.len() > held;
     writer::array(out, steps.len());
     for step in steps {
         let Step { width, offset, action, overflow } = *step;
@@ -174,11 +176,12 @@ fn run(txn: &mut Txn<'_>, key: &[u8], steps: &[Step], out: &mut Vec<u8>) -> Outc
         };
         if let Some(number) = wanted {
             width.write(&mut bytes, offset, number);
+            changed = true;
         }
         match answer.and_then(|number| i64::try_from(number).ok()) {
             Some(number) => writer::integer(out, number),
             None => writer::null(out, txn.protocol()),
         }
     }
-    if last.is_some() { txn.put(key, bytes, expires_at_ms) } else { Ok(()) }
+    if changed { txn.put("setbit", key, bytes, expires_at_ms) } else { Ok(()) }
 }

@@ -63,7 +63,7 @@ pub(super) fn setbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
     grow_for(txn, &mut bytes, offset)?;
     writer::integer(out, i64::from(bit_at(&bytes, offset)));
     set_bit_at(&mut bytes, offset, bit);
-    txn.put(key, bytes, expires_at_ms)
+    txn.put("setbit", key, bytes, expires_at_ms)
 }
 
 pub(super) fn getbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -234,5 +234,5 @@ pub(super) fn bitop(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
         })?;
     }
     writer::integer(out, i64::try_from(result.len()).unwrap_or(i64::MAX));
-    if result.is_empty() { txn.delete(destination) } else { txn.put(destination, result, 0) }
+    if result.is_empty() { txn.delete(destination) } else { txn.put("set", destination, result, 0) }
 }

@@ -15,7 +15,7 @@ fn add(txn: &mut Txn<'_>, key: &[u8], by: i64, out: &mut Vec<u8>) -> Outcome {
     let number = number.ok_or(CommandError::NotInteger)?;
     let sum = number.checked_add(by).ok_or(CommandError::Overflow)?;
     writer::integer(out, sum);
-    txn.put(key, sum.to_string().into_bytes(), expires_at_ms)
+    txn.put("incrby", key, sum.to_string().into_bytes(), expires_at_ms)
 }
 
 pub(super) fn incr(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -47,5 +47,5 @@ pub(super) fn incrbyfloat(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) 
     let sum = number.plus(&by).ok_or(CommandError::NanOrInfinity)?;
     let text = sum.to_text().into_bytes();
     writer::bulk(out, &text);
-    txn.put(key, text, expires_at_ms)
+    txn.put("incrbyfloat", key, text, expires_at_ms)
 }

@@ -84,7 +84,7 @@ pub(super) fn expire(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
         return txn.delete(key);
     }
     if let Some((value, _)) = txn.get(key)? {
-        txn.put(key, value, at.cast_unsigned())?;
+        txn.put("expire", key, value, at.cast_unsigned())?;
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ pub(super) fn persist(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> O
     let expires = txn.look(key, |value| value.is_some_and(|value| value.expires_at_ms != 0))?;
     writer::integer(out, i64::from(expires));
     if expires && let Some((value, _)) = txn.get(key)? {
-        txn.put(key, value, 0)?;
+        txn.put("persist", key, value, 0)?;
     }
     Ok(())
 }

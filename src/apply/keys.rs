@@ -42,8 +42,8 @@ fn rename_to(txn: &mut Txn<'_>, args: Args<'_>, only_if_new: bool) -> Outcome<bo
         return Ok(false);
     }
     if from != to {
-        txn.put(to, value, expires_at_ms)?;
-        txn.delete(from)?;
+        txn.remove("rename_from", from)?;
+        txn.put("rename_to", to, value, expires_at_ms)?;
     }
     Ok(true)
 }
@@ -87,7 +87,7 @@ pub(super) fn copy(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outc
     };
     let free = replace || !txn.exists(to)?;
     if free {
-        txn.put(to, value, expires_at_ms)?;
+        txn.put("copy_to", to, value, expires_at_ms)?;
     }
     writer::integer(out, i64::from(free));
     Ok(())

@@ -24,6 +24,7 @@ mod transfer;
 use std::collections::HashMap;
 
 use crate::command::{CommandError, CommandId};
+use crate::pubsub::NotifyClass;
 use crate::resp::{Args, Protocol};
 
 pub(crate) use expire::is_past;
@@ -72,6 +73,14 @@ pub(crate) struct Change {
     pub(crate) new: Option<NewValue>,
 }
 
+/// Something that happened to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) class: NotifyClass,
+    pub(crate) name: &'static str,
+    pub(crate) key: Vec<u8>,
+}
+
 /// From how many changes on they are found by hash.
 const CHANGES_SEARCHED: usize = 8;
 
@@ -79,6 +88,8 @@ const CHANGES_SEARCHED: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
     list: Vec<Change>,
+    /// What is told to who listens, in order.
+    events: Vec<Event>,
     /// Where in `list` a key stands, once there are many.
     places: HashMap<Vec<u8>, usize>,
 }
@@ -113,6 +124,10 @@ impl Changes {
         self.list.is_empty()
     }
 
+    pub(crate) fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// In the order of their first change.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = &Change> {
         self.list.iter()
@@ -127,6 +142,8 @@ pub(crate) struct Context {
     pub(crate) now_ms: u64,
     /// Longest value, in bytes.
     pub(crate) value_bytes_max: usize,
+    /// Whether somebody may want to know what happens to keys.
+    pub(crate) notifies: bool,
 }
 
 /// One command, or a transaction of several, that is being run.
@@ -177,14 +194,28 @@ impl<'a> Txn<'a> {
         self.look(key, |value| value.is_some())
     }
 
-    /// Gives `key` a value. One that has expired already removes it.
+    /// Gives `key` a value; `event` is what happened to it. One that has expired already removes it.
     ///
     /// # Errors
     /// The value is longer than values may be.
-    fn put(&mut self, key: &[u8], bytes: Vec<u8>, expires_at_ms: u64) -> Outcome {
+    fn put(
+        &mut self,
+        event: &'static str,
+        key: &[u8],
+        bytes: Vec<u8>,
+        expires_at_ms: u64,
+    ) -> Outcome {
         self.check_length(bytes.len())?;
         if is_past(expires_at_ms, self.context.now_ms) {
             return self.delete(key);
+        }
+        if self.context.notifies {
+            if !self.exists(key)? {
+                self.event(NotifyClass::New, "new", key);
+            }
+            let is_generic = matches!(event, "expire" | "persist" | "rename_to" | "copy_to");
+            let class = if is_generic { NotifyClass::Generic } else { NotifyClass::String };
+            self.event(class, event, key);
         }
         self.changes.set(key, Some((bytes, expires_at_ms)));
         Ok(())
@@ -192,14 +223,27 @@ impl<'a> Txn<'a> {
 
     /// Removes `key`. Writes nothing if it is not there.
     fn delete(&mut self, key: &[u8]) -> Outcome {
+        self.remove("del", key)
+    }
+
+    fn remove(&mut self, event: &'static str, key: &[u8]) -> Outcome {
         if self.exists(key)? {
+            self.event(NotifyClass::Generic, event, key);
             self.changes.set(key, None);
         }
         Ok(())
     }
 
+    /// Takes note of what happened, if anybody may want to know.
+    fn event(&mut self, class: NotifyClass, name: &'static str, key: &[u8]) {
+        if self.context.notifies {
+            self.changes.events.push(Event { class, name, key: key.to_vec() });
+        }
+    }
+
     /// Removes `key`, whether it is there or not.
     fn remove_unseen(&mut self, key: &[u8]) {
+        self.event(NotifyClass::Generic, "del", key);
         self.changes.set(key, None);
     }
 

@@ -15,7 +15,7 @@ pub(super) fn append(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
     txn.check_length(value.len() + added.len())?;
     value.extend_from_slice(added);
     writer::integer(out, length(value.len()));
-    txn.put(key, value, expires_at_ms)
+    txn.put("append", key, value, expires_at_ms)
 }
 
 pub(super) fn strlen(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -63,5 +63,5 @@ pub(super) fn setrange(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> 
     }
     value[offset..end].copy_from_slice(added);
     writer::integer(out, length(value.len()));
-    txn.put(key, value, expires_at_ms)
+    txn.put("setrange", key, value, expires_at_ms)
 }

@@ -3,6 +3,7 @@
 use super::options::{Clock, Expiry, Of, Options, integer, positive_ms};
 use super::{Outcome, Txn, Value};
 use crate::command::CommandError;
+use crate::pubsub::NotifyClass;
 use crate::resp::{Args, Protocol, writer};
 
 /// A value as a reply, or null.
@@ -14,8 +15,15 @@ fn write_value(out: &mut Vec<u8>, value: Option<Value<'_>>, protocol: Protocol) 
 }
 
 pub(super) fn get(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
-    let protocol = txn.protocol();
-    txn.look(args.arg(1), |value| write_value(out, value, protocol))
+    let (key, protocol) = (args.arg(1), txn.protocol());
+    let found = txn.look(key, |value| {
+        write_value(out, value, protocol);
+        value.is_some()
+    })?;
+    if !found {
+        txn.event(NotifyClass::KeyMiss, "keymiss", key);
+    }
+    Ok(())
 }
 
 pub(super) fn set(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -39,7 +47,10 @@ pub(super) fn set(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outco
         return Ok(());
     }
     let kept = if options.expiry == Expiry::Keep { before.unwrap_or(0) } else { 0 };
-    txn.put(key, value.to_vec(), at_ms.unwrap_or(kept))?;
+    txn.put("set", key, value.to_vec(), at_ms.unwrap_or(kept))?;
+    if at_ms.is_some() {
+        txn.event(NotifyClass::Generic, "expire", key);
+    }
     if !options.get {
         writer::ok(out);
     }
@@ -50,7 +61,7 @@ pub(super) fn setnx(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
     let (key, value) = (args.arg(1), args.arg(2));
     let is_new = !txn.exists(key)?;
     if is_new {
-        txn.put(key, value.to_vec(), 0)?;
+        txn.put("set", key, value.to_vec(), 0)?;
     }
     writer::integer(out, i64::from(is_new));
     Ok(())
@@ -62,7 +73,8 @@ pub(super) fn setex(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
     let name = if in_seconds { "setex" } else { "psetex" };
     let clock = Clock { in_seconds, is_absolute: false };
     let at_ms = positive_ms(integer(args.arg(2))?, clock, txn.context.now_ms, name)?;
-    txn.put(args.arg(1), args.arg(3).to_vec(), at_ms)?;
+    txn.put("set", args.arg(1), args.arg(3).to_vec(), at_ms)?;
+    txn.event(NotifyClass::Generic, "expire", args.arg(1));
     writer::ok(out);
     Ok(())
 }
@@ -80,7 +92,7 @@ pub(super) fn getex(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
     let at_ms = options.expiry.at_ms(txn.context.now_ms, "getex")?.unwrap_or(0);
     writer::bulk(out, &value);
     if at_ms != before_ms {
-        txn.put(key, value, at_ms)?;
+        txn.put(if at_ms == 0 { "persist" } else { "expire" }, key, value, at_ms)?;
     }
     Ok(())
 }
@@ -92,7 +104,7 @@ pub(super) fn getdel(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
 
 pub(super) fn getset(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
     get(txn, args, out)?;
-    txn.put(args.arg(1), args.arg(2).to_vec(), 0)
+    txn.put("set", args.arg(1), args.arg(2).to_vec(), 0)
 }
 
 pub(super) fn mget(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -110,7 +122,7 @@ fn put_pairs(txn: &mut Txn<'_>, args: Args<'_>) -> Outcome {
         txn.check_length(args.arg(index).len())?;
     }
     for index in (1..args.len() - 1).step_by(2) {
-        txn.put(args.arg(index), args.arg(index + 1).to_vec(), 0)?;
+        txn.put("set", args.arg(index), args.arg(index + 1).to_vec(), 0)?;
     }
     Ok(())
 }

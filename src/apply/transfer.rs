@@ -33,7 +33,7 @@ pub(super) fn write(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Out
         match args.arg(at + 2).split_first_chunk::<1>() {
             Some(([1], expiry)) => {
                 let expires_at_ms = u64::from_le_bytes(expiry.try_into().unwrap_or_default());
-                txn.put(key, value.to_vec(), expires_at_ms)?;
+                txn.put("set", key, value.to_vec(), expires_at_ms)?;
             }
             _ => txn.remove_unseen(key),
         }
@@ -107,7 +107,12 @@ mod tests {
     use crate::resp::Protocol;
 
     fn context() -> Context {
-        Context { protocol: Protocol::Resp2, now_ms: 1000, value_bytes_max: 1 << 20 }
+        Context {
+            protocol: Protocol::Resp2,
+            now_ms: 1000,
+            value_bytes_max: 1 << 20,
+            notifies: false,
+        }
     }
 
     #[test]

@@ -232,6 +232,7 @@ impl Executor {
         let not_now = match admit_reply(&self.output, is_next, sink.buffer().len() - before) {
             Err(not_now) => Some(not_now),
             Ok(()) if changes.is_empty() => {
+                self.tell(&changes);
                 sink.done(gate);
                 return Ran::Done;
             }
@@ -256,6 +257,7 @@ impl Executor {
             protocol,
             now_ms: self.env.wall_ms(),
             value_bytes_max: self.shard.options().value_bytes_max,
+            notifies: self.live.notify_keyspace_events() != 0,
         }
     }
 
@@ -265,6 +267,7 @@ impl Executor {
         match self.shard.write(&ops) {
             Ok(seq) => {
                 self.written(changes.iter().map(|change| change.key.as_slice()));
+                self.tell(changes);
                 sink.done(seq);
             }
             Err(Refusal::Wait(_)) => return Ran::Wait,
@@ -275,6 +278,13 @@ impl Executor {
             }
         }
         Ran::Done
+    }
+
+    /// Publishes what has happened, to who listens.
+    fn tell(&mut self, changes: &Changes) {
+        for event in changes.events() {
+            self.notify(event.class, event.name, &event.key);
+        }
     }
 
     /// Keys were written: whoever watches them is told.

@@ -631,6 +631,7 @@ fn core_stats(
         index,
         net: NetStats { connections: connections as u64, ..net },
         shard: executor.shard.stats(),
+        keys: executor.shard.key_estimate(),
         tallies: shows_commands.then(|| tallies.clone()),
     }
 }

@@ -160,11 +160,13 @@ fn a_directory_of_each_format_opens_for_ever() {
     if is_stand_in() {
         return;
     }
-    for (format, holds) in [("v1", "34 tables with 355 entries"), ("v2", "V2HOLDS")] {
+    for (format, holds) in
+        [("v1", "34 tables with 355 entries"), ("v2", "38 tables with 329 entries")]
+    {
         let (home, dir) = copied_of(format);
         let before = files(&dir);
         let text = assert_clean(&dir);
-        assert!(text.starts_with(&format!("checked 2 shards: {holds}")), "{format}: {text}");
+        assert!(text.contains(&format!("checked 2 shards: {holds}")), "{format}: {text}");
         assert!(files(&dir) == before, "check changes nothing");
         let mut server = start(&home);
         assert_eq!(values(&mut server.client()), expected_of(format), "{format}");

@@ -73,15 +73,6 @@ pub(crate) const KNOWN: &[Known] = &[
         },
     },
     Known {
-        name: "DEFECT: protocol within a pipeline",
-        reason: "RESET or HELLO in a pipeline: what is behind it and goes to a core that this pipeline went to before is \
-                 answered in the old protocol (one protocol for all commands of a `mesh::Request`); remove with its fix",
-        matches: |part| {
-            let ours = String::from_utf8_lossy(part.ours).replace("_\r\n", "$-1\r\n");
-            part.theirs == ours.as_bytes()
-        },
-    },
-    Known {
         name: "encoding",
         reason: "OBJECT ENCODING is made of the value; Redis also remembers by which command it came (APPEND: always raw)",
         matches: |part| {

@@ -11,7 +11,8 @@
 //! # Invariants
 //! - A location names the newest version of its key in all tables of the current version. It is noted only by a read that
 //!   found it so in one stretch, with no memtable holding the key; a flush forgets each key that it writes before its tables
-//!   are installed; erasing forgets all. A compaction changes nothing: the newest version stays what it was.
+//!   are installed; erasing forgets all. A compaction changes nothing: the newest version stays what it was, or it has
+//!   ended, as its own bytes say.
 //! - A block that left the cache is never reached: its place has another generation then.
 //! - Memory is bounded by what it was given, whatever is noted.
 
