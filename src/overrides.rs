@@ -82,11 +82,12 @@ fn write(dir: &Path, text: &[u8]) -> io::Result<()> {
 /// # Errors
 /// It cannot be read.
 pub(crate) fn read(dir: &Path) -> Result<Option<String>, String> {
-    let file = match File::open(dir.join(FILE)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("cannot be opened: {error}")),
-    };
+    // Nothing there; or a directory that cannot be used, of which the start says more.
+    let path = dir.join(FILE);
+    if fs::symlink_metadata(&path).is_err() {
+        return Ok(None);
+    }
+    let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
     let mut text = String::new();
     let bytes = file.take(CONFIG_BYTES_MAX + 1).read_to_string(&mut text);
     match bytes {

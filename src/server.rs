@@ -436,7 +436,7 @@ impl Seed {
     /// The life of a core.
     async fn run(self, context: CoreContext) -> Result<(), ServerError> {
         let CoreContext { index, bells, env, mut driver, .. } = context;
-        let result = self.serve(index, bells, env, &mut driver).await;
+        let result = Box::pin(self.serve(index, bells, env, &mut driver)).await;
         driver.close().await;
         result
     }

@@ -122,7 +122,9 @@ impl Shared {
         };
         facts.cpu = info::Cpu { system_s: usage.system_s, user_s: usage.user_s };
         let mut keys = KeyEstimate { exact: true, ..KeyEstimate::default() };
-        cores.iter().for_each(|core| keys.add(&core.keys));
+        for core in cores {
+            keys.add(&core.keys);
+        }
         facts.keyspace.keys = keys.keys;
         facts.keyspace.keys_estimated = !keys.exact;
         facts.keyspace.expires = keys.expiring;

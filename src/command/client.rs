@@ -88,7 +88,7 @@ pub(super) fn tracking(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandE
         (_, on) if on.eq_ignore_ascii_case(b"on") => {
             let text =
                 "ERR client side caching is not supported: this server sends no invalidations";
-            Err(CommandError::Own(text.into()))
+            Err(CommandError::Text(text.into()))
         }
         _ => Err(CommandError::Syntax),
     }
@@ -107,7 +107,7 @@ pub(super) fn trackinginfo(protocol: Protocol, out: &mut Vec<u8>) {
 
 pub(super) fn caching() -> CommandError {
     let text = "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled";
-    CommandError::Own(text.into())
+    CommandError::Text(text.into())
 }
 
 /// UNBLOCK: no command of ours blocks its client.
@@ -118,7 +118,7 @@ pub(super) fn unblock(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandEr
     let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
     if args.get(3).is_some_and(|reason| !is(reason, "timeout") && !is(reason, "error")) {
         let text = "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
-        return Err(CommandError::Own(text.into()));
+        return Err(CommandError::Text(text.into()));
     }
     if strict_number(args.arg(2)).is_none() {
         return Err(CommandError::NotInteger);

@@ -30,7 +30,7 @@ impl ClientKind {
         let found = kinds.iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
         found.map(|(_, kind)| *kind).ok_or_else(|| {
             let name = String::from_utf8_lossy(&shortened(name)).into_owned();
-            CommandError::Own(format!("ERR Unknown client type '{name}'").into())
+            CommandError::Text(format!("ERR Unknown client type '{name}'").into())
         })
     }
 }
@@ -148,7 +148,7 @@ impl ClientFilter {
                 let mut ids = Vec::with_capacity(args.len() - 3);
                 for id in args.iter().skip(3) {
                     let Some(id) = strict_number(id) else {
-                        return Err(CommandError::Own("ERR Invalid client ID".into()));
+                        return Err(CommandError::Text("ERR Invalid client ID".into()));
                     };
                     // Nobody has a number below one.
                     ids.push(u64::try_from(id).unwrap_or(0));
@@ -188,7 +188,7 @@ impl ClientFilter {
             } else if is("user") {
                 if value != b"default" {
                     let name = String::from_utf8_lossy(&shortened(value)).into_owned();
-                    return Err(CommandError::Own(format!("ERR No such user '{name}'").into()));
+                    return Err(CommandError::Text(format!("ERR No such user '{name}'").into()));
                 }
             } else if is("skipme") {
                 filter.not_id = match value {
@@ -208,7 +208,7 @@ fn positive(value: &[u8], what: &'static str) -> Result<u64, CommandError> {
     let number = strict_number(value).and_then(|number| u64::try_from(number).ok());
     number
         .filter(|number| *number > 0)
-        .ok_or_else(|| CommandError::Own(format!("ERR {what} should be greater than 0").into()))
+        .ok_or_else(|| CommandError::Text(format!("ERR {what} should be greater than 0").into()))
 }
 
 /// `CLIENT PAUSE timeout [WRITE | ALL]`: milliseconds, and whether all commands are held back.
@@ -222,15 +222,15 @@ pub fn pause_args(args: Args<'_>) -> Result<(u64, bool), CommandError> {
         Some(mode) if mode.eq_ignore_ascii_case(b"write") => false,
         Some(_) => {
             let text = "ERR CLIENT PAUSE mode must be WRITE or ALL";
-            return Err(CommandError::Own(text.into()));
+            return Err(CommandError::Text(text.into()));
         }
     };
     let Some(number) = strict_number(args.arg(2)) else {
         let text = "ERR timeout is not an integer or out of range";
-        return Err(CommandError::Own(text.into()));
+        return Err(CommandError::Text(text.into()));
     };
     let millis =
-        u64::try_from(number).map_err(|_| CommandError::Own("ERR timeout is negative".into()))?;
+        u64::try_from(number).map_err(|_| CommandError::Text("ERR timeout is negative".into()))?;
     Ok((millis, all))
 }
 

@@ -66,8 +66,6 @@ pub enum CommandError {
     Setting(Vec<u8>, String),
     /// A subcommand that checks the number of its arguments itself: its name as it was given, and its command.
     SubcommandArity(Vec<u8>, &'static str),
-    /// What one command alone has to say.
-    Own(Cow<'static, str>),
 }
 
 impl fmt::Display for CommandError {
@@ -162,7 +160,6 @@ impl fmt::Display for CommandError {
                 "ERR unknown subcommand or wrong number of arguments for '{}'. Try {parent} HELP.",
                 quoted(name)
             ),
-            Self::Own(text) => f.write_str(text),
             Self::Setting(name, problem) => write!(
                 f,
                 "ERR CONFIG SET failed (possibly related to argument '{}') - {problem}",

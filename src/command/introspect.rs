@@ -104,7 +104,7 @@ pub(super) fn getkeysandflags(
 }
 
 /// The command that stands behind the subcommand's name, and has keys.
-fn inner_command<'a>(args: Args<'a>) -> Result<(&'static Spec, Args<'a>), CommandError> {
+fn inner_command(args: Args<'_>) -> Result<(&'static Spec, Args<'_>), CommandError> {
     let inner = Args::new(args.data(), args.ranges().get(2..).unwrap_or_default());
     let name = inner.get(0).unwrap_or_default();
     let spec = table::lookup(name).ok_or(CommandError::NoSuchCommand)?;

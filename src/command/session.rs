@@ -11,6 +11,7 @@ pub const REDIS_VERSION: &str = "7.4.0";
 
 /// One connection's state, as commands see and change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "facts about it, each true or not by itself")]
 pub struct Session {
     /// Unique in the life of the process, from 1.
     pub id: u64,

@@ -109,7 +109,6 @@ impl Pause {
 }
 
 /// One core.
-#[expect(clippy::struct_excessive_bools, reason = "facts about it, each true or not by itself")]
 pub(crate) struct Worker {
     index: usize,
     env: GlommioEnv,

@@ -145,11 +145,11 @@ impl Certificates {
                     ))
             }
         };
-        let made = make("ca", "ca")
+        let is_done = make("ca", "ca")
             && make("server", "ca")
             && make("client", "ca")
             && make("stranger", "stranger");
-        if !made {
+        if !is_done {
             skip("openssl is not installed");
             return None;
         }

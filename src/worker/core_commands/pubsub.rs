@@ -34,7 +34,7 @@ fn check_channel(channel: &[u8]) -> Result<(), CommandError> {
         "ERR a channel's name is {} bytes long, the limit is {CHANNEL_BYTES_MAX}",
         channel.len()
     );
-    Err(CommandError::Own(text.into()))
+    Err(CommandError::Text(text.into()))
 }
 
 fn check_pattern(pattern: &[u8]) -> Result<(), CommandError> {
@@ -43,7 +43,7 @@ fn check_pattern(pattern: &[u8]) -> Result<(), CommandError> {
     }
     let text =
         format!("ERR a pattern is {} bytes long, the limit is {GLOB_BYTES_MAX}", pattern.len());
-    Err(CommandError::Own(text.into()))
+    Err(CommandError::Text(text.into()))
 }
 
 fn integer(out: &mut Vec<u8>, number: u64) {
@@ -130,7 +130,7 @@ impl Worker {
                 "ERR a connection listens to at most {SUBSCRIPTIONS_MAX} channels and patterns, and to \
                  {SUBSCRIPTION_BYTES_MAX} bytes of names"
             );
-            CommandError::Own(text.into())
+            CommandError::Text(text.into())
         })
     }
 

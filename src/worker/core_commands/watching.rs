@@ -31,7 +31,7 @@ fn shown_count(args: Args<'_>) -> Result<usize, CommandError> {
         Some(Some(count)) if count >= 0 => Ok(usize::try_from(count).unwrap_or(usize::MAX)),
         Some(_) => {
             let text = "ERR count should be greater than or equal to -1";
-            Err(CommandError::Own(text.into()))
+            Err(CommandError::Text(text.into()))
         }
     }
 }
