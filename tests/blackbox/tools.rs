@@ -160,7 +160,9 @@ fn a_directory_of_each_format_opens_for_ever() {
     if is_stand_in() {
         return;
     }
-    for (format, holds) in [("v1", "34 tables with 355 entries"), ("v2", "38 tables with 329 entries")] {
+    for (format, holds) in
+        [("v1", "34 tables with 355 entries"), ("v2", "38 tables with 329 entries")]
+    {
         let (home, dir) = copied_of(format);
         let before = files(&dir);
         let text = assert_clean(&dir);
