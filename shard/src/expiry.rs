@@ -99,7 +99,7 @@ impl Expiring {
         let share = u128::from(self.entries) * u128::from(past) / u128::from(all);
         let share = u64::try_from(share).expect("a part of a u64");
         // The last one has not.
-        share.clamp(1, self.entries.max(2) - 1)
+        share.max(1).min(self.entries - 1)
     }
 
     /// Whether [`Expiring::expired`] is not an estimate.
@@ -162,6 +162,8 @@ mod tests {
         let far = Expiring { entries: u64::MAX, first_ms: 1, last_ms: u64::MAX };
         assert!(far.expired(u64::MAX - 1) < u64::MAX);
         assert_eq!(Expiring { entries: 3, first_ms: 7, last_ms: 7 }.expired(7), 3);
+        // A memtable's times are those of versions that are gone, too.
+        assert_eq!(Expiring { entries: 1, first_ms: 1, last_ms: 9 }.expired(5), 0);
     }
 
     #[test]

@@ -88,6 +88,21 @@ fn it_is_exact_where_there_is_one_run() {
 }
 
 #[test]
+fn a_key_whose_end_was_put_off_is_there() {
+    Sim::new(1).run(async |env| {
+        let shard = open(&env, options()).await;
+        let now = env.wall_ms();
+        put(&shard, 0..1, now + 60_000).await;
+        put(&shard, 0..1, now + 600_000).await;
+        env.shift_wall_ms(120_000);
+        check(&shard, 0, "in a memtable").await;
+        shard.flush().await.unwrap();
+        check(&shard, 0, "in a table").await;
+        shard.close().await.unwrap();
+    });
+}
+
+#[test]
 fn it_counts_each_key_of_several_runs_once() {
     for style in [CompactionStyle::Leveled, CompactionStyle::SizeTiered] {
         Sim::new(1).run(async |env| {
