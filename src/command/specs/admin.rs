@@ -256,7 +256,7 @@ static MODULE: &[Spec] = &[
 ];
 
 /// MEMORY's, but for USAGE, which is about a key.
-static MEMORY: [Spec; 5] = [
+static MEMORY: [Spec; 6] = [
     Spec {
         since: "4.0.0",
         summary: "What is wrong with the use of memory",
@@ -278,5 +278,14 @@ static MEMORY: [Spec; 5] = [
         since: "4.0.0",
         summary: "What the memory of the process is used for, in bytes",
         ..slow("memory|stats", Id::MemoryStats, Place::AllShards, 2, Flags::NONE)
+    },
+    Spec {
+        keys: keys(2, 2, 1, &["RO"]),
+        categories: &["read", "slow"],
+        group: "server",
+        since: "4.0.0",
+        summary: "What a key and its value take, in bytes, before compression",
+        args: &[KEY, ArgDoc { token: Some("SAMPLES"), flags: OPTIONAL, ..arg("count", "integer") }],
+        ..slow("memory|usage", Id::MemoryUsage, Place::Keys, -3, Flags::READONLY)
     },
 ];
