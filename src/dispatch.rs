@@ -264,6 +264,8 @@ impl Dispatcher<'_> {
         self.outbox.pack(shard, key, protocol, CommandId::Exec, (hole, true), words.iter());
         if let Some(watch) = watch {
             self.outbox.watched_by(shard, watch.clone());
+            // What comes behind must not write a watched key of another shard before this has looked.
+            return Dispatched::Barrier;
         }
         Dispatched::Next
     }

@@ -109,7 +109,7 @@ fn exec(
         return refuse(conn, &CommandError::text(text));
     }
     // Whether a watched key was written is only known when all that was sent before has been done.
-    if home == Home::Many && conn.watch.is_some() && conn.replies.has_open_holes() {
+    if conn.watch.is_some() && conn.replies.has_open_holes() {
         return Dispatched::Later;
     }
     if conn.watch.as_ref().is_some_and(crate::watch::Flag::is_set) {
@@ -144,7 +144,7 @@ fn exec(
     };
     let watch = conn.watch.as_ref();
     let result = dispatcher.exec(home, key, words.args(), watch, &mut parts);
-    if result == Dispatched::Next {
+    if matches!(result, Dispatched::Next | Dispatched::Barrier) {
         conn.end_transaction();
         conn.watch = None;
     }
