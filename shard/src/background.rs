@@ -326,11 +326,12 @@ impl<E: Env> Shard<E> {
         self.flush().await?;
         let background = &self.inner.background;
         let pass = background.compacting.enter().await;
-        let plan = compaction::everything(&self.view().version);
-        let Some(plan) = plan else { return Ok(()) };
+        // A closed shard has no tables either.
         if background.abort.get() || self.is_stopped() {
             return Err(Error::Closing);
         }
+        let plan = compaction::everything(&self.view().version);
+        let Some(plan) = plan else { return Ok(()) };
         background.running.set(true);
         let result = self.compact_one(&plan).await;
         background.running.set(false);

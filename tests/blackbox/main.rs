@@ -17,6 +17,7 @@ mod admin;
 mod clients;
 mod clients_command;
 mod doors;
+mod events;
 mod flush;
 mod info;
 mod kill9;
