@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //! - No password is kept, logged or shown: only its SHA-256 is kept.
-//! - [`permit`] is asked once for each command, before anything of it is done, wherever it comes from.
+//! - `permit` is asked once for each command, before anything of it is done, wherever it comes from.
 //! - A session that is `free` is one that `permit` refuses nothing but commands of administrators: one look at two flags on the
 //!   way of each command.
 

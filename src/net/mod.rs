@@ -4,33 +4,27 @@ pub(crate) mod connection;
 pub mod listeners;
 pub(crate) mod tls;
 
-use std::io::Write as _;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
+
+use rustix::net::{SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, sockopt};
 
 use listeners::Transport;
 
-/// A plain stream over a second descriptor of the socket.
-fn stream(socket: &OwnedFd) -> Option<TcpStream> {
-    socket.try_clone().ok().map(TcpStream::from)
-}
+// All of these borrow the descriptor: a second one may not be had when it is needed most.
 
 /// No delay for small replies. (A unix socket knows no such thing.) Keepalive is the listener's, inherited.
 pub(crate) fn tune(socket: &OwnedFd) {
-    if let Some(stream) = stream(socket) {
-        // A socket that refuses it works all the same.
-        drop(stream.set_nodelay(true));
-    }
+    // A socket that refuses it works all the same.
+    let _ = sockopt::set_tcp_nodelay(socket, true);
 }
 
 /// Says that nothing follows; the peer may still send.
 pub(crate) fn shut_write(socket: &OwnedFd) {
-    if let Some(stream) = stream(socket) {
-        // Refused only where the peer is gone.
-        drop(stream.shutdown(Shutdown::Write));
-    }
+    // Refused only where the peer is gone.
+    let _ = rustix::net::shutdown(socket, Shutdown::Write);
 }
 
 /// Both ends of a connection as text, empty where there is none.
@@ -43,27 +37,22 @@ pub(crate) struct Addresses {
 }
 
 pub(crate) fn addresses(socket: &OwnedFd, transport: Transport) -> Addresses {
+    let local = rustix::net::getsockname(socket).ok();
     if transport == Transport::Unix {
         // As Redis writes it: the path of the socket, and no port.
-        let local = socket.try_clone().map(UnixStream::from).and_then(|stream| stream.local_addr());
-        let path = local.ok().and_then(|local| local.as_pathname().map(Path::to_owned));
-        let text = format!("{}:0", path.unwrap_or_default().display());
+        let local = local.and_then(|local| SocketAddrUnix::try_from(local).ok());
+        let path = local.as_ref().and_then(SocketAddrUnix::path_bytes).unwrap_or_default();
+        let text = format!("{}:0", Path::new(std::ffi::OsStr::from_bytes(path)).display());
         return Addresses { peer: text.clone(), local: text, is_local: true };
     }
-    let text = |address: std::io::Result<SocketAddr>| {
-        address.map_or_else(|_| String::new(), |address| address.to_string())
-    };
-    stream(socket).map_or_else(Default::default, |stream| {
-        let peer = stream.peer_addr();
-        let is_local = peer.as_ref().is_ok_and(|peer| peer.ip().to_canonical().is_loopback());
-        Addresses { peer: text(peer), local: text(stream.local_addr()), is_local }
-    })
+    let of = |address: Option<SocketAddrAny>| SocketAddr::try_from(address?).ok();
+    let text = |address: Option<SocketAddr>| address.map_or_else(String::new, |it| it.to_string());
+    let (peer, local) = (of(rustix::net::getpeername(socket).ok().flatten()), of(local));
+    let is_local = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+    Addresses { peer: text(peer), local: text(local), is_local }
 }
 
 /// One last line for a connection that is not served. Its socket buffer is empty, so this does not block.
 pub(crate) fn reject(socket: &OwnedFd, line: &[u8]) {
-    if let Some(mut stream) = stream(socket) {
-        drop(stream.set_nonblocking(true));
-        drop(stream.write(line));
-    }
+    let _ = rustix::net::send(socket, line, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }

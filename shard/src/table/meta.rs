@@ -26,7 +26,7 @@ pub struct Meta {
     pub index: Index,
     /// What is known of the table as a whole.
     pub properties: Properties,
-    /// Of its keys ([`crate::sketch`]).
+    /// Of its keys (`crate::sketch`).
     pub sketch: Vec<u8>,
 }
 
