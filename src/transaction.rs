@@ -129,8 +129,8 @@ impl Transaction {
     ) -> OwnedArgs {
         let mut words = OwnedArgs::default();
         words.push(self.words.args().arg(0));
-        let mut replay = Replay::new(&self.words);
-        while let Some((spec, args)) = replay.peek() {
+        for (id, args) in command::packed_commands(self.words.args()) {
+            let Some(spec) = id.and_then(command::by_id) else { continue };
             if spec.place == Place::Local {
                 let head: PackedHead = command::packed(None, 1);
                 words.push(&head);
@@ -139,7 +139,6 @@ impl Transaction {
                 words.push(&command::packed(Some(spec.id), args.len()));
                 args.iter().for_each(|word| words.push(word));
             }
-            replay.advance();
         }
         words
     }
@@ -159,10 +158,6 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    fn new(words: &OwnedArgs) -> Self {
-        Self { words: words.clone(), at: 1 }
-    }
-
     pub(crate) fn is_done(&self) -> bool {
         self.at >= self.words.args().len()
     }

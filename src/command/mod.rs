@@ -32,8 +32,8 @@ pub use error::CommandError;
 pub(crate) use memory::memory_stats;
 pub use session::{REDIS_VERSION, ServerFacts, Session};
 pub use table::{
-    CommandId, CommandSet, PackedHead, Place, Refusal, Spec, by_id, lookup, packed, resolve,
-    unpacked,
+    CommandId, CommandSet, PackedHead, Place, Refusal, Spec, by_id, lookup, packed,
+    packed_commands, resolve, unpacked,
 };
 
 use std::time::Duration;

@@ -516,6 +516,18 @@ pub fn unpacked(head: &[u8]) -> (Option<CommandId>, usize) {
     (spec.map(|spec| spec.id), words as usize)
 }
 
+/// The commands of a transaction as it travels: the word `EXEC`, then for each command its head ([`packed`]) and its words.
+/// `None`: the one word is a reply.
+pub fn packed_commands(args: Args<'_>) -> impl Iterator<Item = (Option<CommandId>, Args<'_>)> {
+    let mut at = 1;
+    std::iter::from_fn(move || {
+        let (id, count) = unpacked(args.get(at)?);
+        let words = args.part(at + 1, count);
+        at += 1 + count;
+        Some((id, words))
+    })
+}
+
 /// The subcommand of `parent` called `name`, in any case.
 pub fn subcommand(parent: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
     parent.subcommands.iter().find(|sub| sub.short_name().as_bytes().eq_ignore_ascii_case(name))

@@ -87,8 +87,8 @@ impl Work<'_> {
         match self {
             Self::One(id, args) => run_one(txn, id, args, out),
             Self::Many(args) => {
-                writer::array(out, packed_commands(args).count());
-                for (id, args) in packed_commands(args) {
+                writer::array(out, command::packed_commands(args).count());
+                for (id, args) in command::packed_commands(args) {
                     let before = out.len();
                     let Some(id) = id else {
                         out.extend_from_slice(args.arg(0));
@@ -121,7 +121,7 @@ impl Work<'_> {
         match self {
             Self::One(id, args) => of_one(*id, *args),
             Self::Many(args) => {
-                packed_commands(*args).for_each(|(id, args)| {
+                command::packed_commands(*args).for_each(|(id, args)| {
                     if let Some(id) = id {
                         of_one(id, args);
                     }
@@ -137,18 +137,6 @@ fn run_one(txn: &mut Txn<'_>, id: CommandId, args: Args<'_>, out: &mut Vec<u8>) 
         command::check_keys(spec, args)?;
     }
     run(txn, args, out)
-}
-
-/// The commands of a transaction as it travels: the word `EXEC`, then for each command a word of its number and how many words
-/// follow, and these. Number [`READY`]: the one word is a reply.
-fn packed_commands(args: Args<'_>) -> impl Iterator<Item = (Option<CommandId>, Args<'_>)> {
-    let mut at = 1;
-    std::iter::from_fn(move || {
-        let (id, count) = command::unpacked(args.get(at)?);
-        let words = args.part(at + 1, count);
-        at += 1 + count;
-        Some((id, words))
-    })
 }
 
 impl Executor {
@@ -229,16 +217,15 @@ impl Executor {
                 return self.fetch_for(work, target, is_next);
             }
         }
-        let not_now = match admit_reply(&self.output, is_next, sink.buffer().len() - before) {
-            Err(not_now) => Some(not_now),
+        let ran = match admit_reply(&self.output, is_next, sink.buffer().len() - before) {
+            Err(not_now) => not_now,
             Ok(()) if changes.is_empty() => {
                 self.tell(&changes);
                 sink.done(gate);
-                return Ran::Done;
+                Ran::Done
             }
-            Ok(()) => None,
+            Ok(()) => self.make(&changes, before, sink),
         };
-        let ran = not_now.unwrap_or_else(|| self.make(&changes, before, sink));
         if ran != Ran::Done {
             sink.buffer().truncate(before);
             if let Some(fetched) = fetched {
@@ -309,23 +296,22 @@ impl Executor {
 
     /// Fetches what `work` may want and is not in memory.
     fn fetch_for(&mut self, work: Work<'_>, target: Target, is_next: bool) -> Ran {
-        let mut reads: Vec<(Box<[u8]>, PointRead<GlommioEnv>)> = Vec::new();
+        let mut reads: HashMap<Box<[u8]>, PointRead<GlommioEnv>> = HashMap::new();
         let shard = &self.shard;
         work.keys(&mut |key| {
-            if reads.iter().any(|(other, _)| **other == *key) {
-                return;
-            }
-            if let Read::Disk(read) = shard.read(key, |_| ()) {
-                reads.push((key.into(), read));
+            if !reads.contains_key(key)
+                && let Read::Disk(read) = shard.read(key, |_| ())
+            {
+                reads.insert(key.into(), read);
             }
         });
         assert!(!reads.is_empty(), "what a command looks at is among its keys");
-        let expected = reads.iter().map(|(_, read)| read.expected_bytes()).sum();
+        let expected = reads.values().map(PointRead::expected_bytes).sum();
         if let Err(not_now) = admit_reply(&self.output, is_next, expected) {
             return not_now;
         }
         let flag = Flag::default();
-        for (key, _) in &reads {
+        for key in reads.keys() {
             self.watches.add(key, &flag);
         }
         let fetch = Fetch {

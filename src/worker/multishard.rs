@@ -4,7 +4,7 @@ use super::Worker;
 use crate::command::CommandId;
 use crate::gather::{GATHERED_GATE, Rule};
 use crate::mesh::{ConnRef, Message, Request};
-use crate::multishard::{Part, Reading, Writing};
+use crate::multishard::{Reading, Writing};
 use crate::slab::Key;
 
 /// What has come.
@@ -39,12 +39,13 @@ impl Worker {
             request.head = head;
             let id = CommandId::InternalWrite;
             request.push(id, protocol, (hole, false), words.args().iter());
-            self.send_part(core, request);
+            self.send_request(core, Box::new(request));
         }
     }
 
-    fn send_part(&mut self, core: usize, request: Request) {
-        let message = Message::Request(Box::new(request));
+    /// To the shard of `core`, which may be this one.
+    pub(super) fn send_request(&mut self, core: usize, request: Box<Request>) {
+        let message = Message::Request(request);
         if core == self.index {
             self.received(message);
         } else {
@@ -52,6 +53,3 @@ impl Worker {
         }
     }
 }
-
-/// A part names a core.
-const _: fn(&Part) -> usize = |part| part.0;

@@ -284,11 +284,7 @@ impl Worker {
         {
             let (core, mut request) = conn.rests.swap_remove(next);
             request.head = conn.replies.first_open_hole().unwrap_or_default();
-            if core == self.index {
-                self.received(Message::Request(request));
-            } else {
-                self.mesh.send(core, Message::Request(request));
-            }
+            self.send_request(core, request);
         }
     }
 }
