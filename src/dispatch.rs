@@ -326,8 +326,11 @@ impl Dispatcher<'_> {
                 Rule::Stats { cores: Vec::new(), show: Show::Latency(histograms_named(args)) }
             }
             CommandId::Stats => {
-                let per_shard = matches!(stats_scope(args), Ok(StatsScope::EachShard));
-                Rule::Stats { cores: Vec::new(), show: Show::Stats { per_shard } }
+                let show = match stats_scope(args) {
+                    Ok(StatsScope::Report) => Show::Report,
+                    scope => Show::Stats { per_shard: scope == Ok(StatsScope::EachShard) },
+                };
+                Rule::Stats { cores: Vec::new(), show }
             }
             CommandId::Bgsave => Rule::Said("Background saving started"),
             CommandId::Bgrewriteaof => Rule::Said("Background append only file rewriting started"),

@@ -40,6 +40,8 @@ pub(crate) enum Show {
         per_shard: bool,
     },
     Info(Sections),
+    /// STATS JSON.
+    Report,
     Latency(CommandSet),
     /// When memtables last became tables.
     LastSave,

@@ -8,6 +8,8 @@
 //! - `reply`: back, in order. `telemetry`: INFO and STATS.
 //! - [`engine`]: the same without a socket.
 //!
+//! [`client`] is the other end of all that: what speaks to a server, this one or another.
+//!
 //! [`access`] is asked before each command whether this client may use it.
 //!
 //! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
@@ -23,6 +25,7 @@
 //! the hole that the reply left.
 pub mod access;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod engine;

@@ -5,8 +5,10 @@
 //!
 //! The atomics that all cores share lie in `Shared`; cores exchange everything else as messages.
 
+use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -164,6 +166,46 @@ pub struct Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Server").field("cores", &self.shared.cores).finish_non_exhaustive()
+    }
+}
+
+/// Makes connections to the cores from within the process: HTTP, the embedded REPL. What they say takes the way that a client's
+/// commands take (order, back-pressure, limits, deny-list), without a port and without a login.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    shared: Arc<Shared>,
+    slots: SlotTable,
+}
+
+impl Connector {
+    /// Shards, and cores.
+    pub fn shards(&self) -> usize {
+        self.shared.cores
+    }
+
+    /// The core on which commands on `key` need no hop.
+    pub fn core_of(&self, key: &[u8]) -> usize {
+        usize::from(self.slots.shard_of_key(key))
+    }
+
+    /// A connection to `core`, taken modulo their number: RESP2 at first, as the default user. It is not counted among the
+    /// clients, and ends when the server stops.
+    ///
+    /// # Errors
+    /// No descriptors are left; the server stops.
+    pub fn connect(&self, core: usize) -> io::Result<UnixStream> {
+        let (ours, theirs) = UnixStream::pair()?;
+        let doors = self.shared.doors.get();
+        let door = doors.and_then(|doors| doors.get(core % self.shared.cores));
+        let stopped = || io::Error::new(io::ErrorKind::NotConnected, "the server stops");
+        if self.shared.is_loading() || self.shared.stopping.load(Ordering::Acquire) {
+            return Err(stopped());
+        }
+        let adopt = Message::Adopt(theirs.into(), Transport::Internal);
+        door.ok_or_else(stopped)?.send(adopt).map_err(|_| {
+            io::Error::new(io::ErrorKind::WouldBlock, "the core has too much before it")
+        })?;
+        Ok(ours)
     }
 }
 
@@ -345,6 +387,11 @@ impl Server {
             cut_bytes: sum(|one| one.bytes_cut),
             ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// For connections from within the process.
+    pub fn connector(&self) -> Connector {
+        Connector { shared: Arc::clone(&self.shared), slots: self.slots.clone() }
     }
 
     /// What recovery did, shard by shard.

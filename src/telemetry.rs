@@ -51,13 +51,18 @@ impl Shared {
             command::memory_stats(&self.info_facts(cores), protocol, out);
             return;
         }
+        if let Show::Report = show {
+            let report = command::Report::from(&self.info_facts(cores));
+            writer::bulk(out, report.to_json().as_bytes());
+            return;
+        }
         let text = match show {
             Show::Stats { per_shard } => {
                 let shards: Vec<StatsFacts> = cores.iter().map(stats_facts).collect();
                 stats_text::render(&shards, per_shard)
             }
             Show::Info(sections) => info::render(&self.info_facts(cores), sections),
-            Show::Latency(_) | Show::LastSave | Show::Memory => unreachable!("no text"),
+            Show::Latency(_) | Show::LastSave | Show::Memory | Show::Report => unreachable!("no text"),
         };
         writer::verbatim(out, text.as_bytes(), protocol);
     }
@@ -200,7 +205,7 @@ impl Shared {
             flushed_bytes: counters.flushed_bytes,
             compacted_bytes: counters.compaction_written_bytes,
             compactions: counters.compactions,
-            stalls: stalls(counters).to_vec(),
+            stalls: stalls(counters),
             stall_us: counters.stalled_ns / 1000,
             read_only_shards: cores.iter().filter(|core| core.shard.read_only.is_some()).count()
                 as u64,
@@ -211,6 +216,13 @@ impl Shared {
             compactions_running: cores.iter().filter(|core| core.shard.compaction_running).count()
                 as u64,
             read_errors: counters.read_errors,
+            written_user_bytes: counters.written_user_bytes,
+            reads: counters.reads,
+            disk_reads: counters.disk_reads,
+            wal_syncs: counters.wal_syncs,
+            wal_wait_us: counters.wal_wait_ns / 1000,
+            flushes: counters.flushes,
+            compaction_read_bytes: counters.compaction_read_bytes,
         }
     }
 }
@@ -220,16 +232,15 @@ fn kib(bytes: u64) -> f64 {
     bytes as f64 / 1024.0
 }
 
-/// Every reason for which a write waits, and how often.
-fn stalls(counters: &shard::stats::CounterValues) -> [(&'static str, u64); 6] {
-    [
-        ("stalls_commit", counters.stalls_commit),
-        ("stalls_memtable", counters.stalls_memtable),
-        ("stalls_l0", counters.stalls_l0),
-        ("stalls_sync", counters.stalls_sync),
-        ("stalls_slowed", counters.stalls_slowed),
-        ("stalls_erasing", counters.stalls_erasing),
-    ]
+fn stalls(counters: &shard::stats::CounterValues) -> info::Stalls {
+    info::Stalls {
+        commit: counters.stalls_commit,
+        memtable: counters.stalls_memtable,
+        l0: counters.stalls_l0,
+        sync: counters.stalls_sync,
+        slowed: counters.stalls_slowed,
+        erasing: counters.stalls_erasing,
+    }
 }
 
 /// All shards together.
@@ -266,7 +277,7 @@ fn stats_facts(core: &CoreStats) -> StatsFacts {
         wal_operations: shard.counters.wal_ops,
         keys: core.keys.keys,
         keys_estimated: !core.keys.exact,
-        stalls: stalls(&shard.counters).iter().map(|(_, times)| times).sum(),
+        stalls: stalls(&shard.counters).sum(),
         get: latencies(CommandId::Get),
         set: latencies(CommandId::Set),
     }
@@ -284,5 +295,22 @@ fn shard_facts(core: &CoreStats) -> info::Shard {
         commands: core.net.commands + core.net.commands_from_mesh,
         disk_full: shard.disk_full,
         read_only: shard.read_only.clone().unwrap_or_default(),
+        memtables_sealed: shard.sealed_memtables,
+        level_tables: shard.level_tables.to_vec(),
+        level_bytes: shard.level_bytes.to_vec(),
+        cache_bytes: shard.cache_bytes,
+        cache_hits: shard.cache_hits,
+        cache_misses: shard.cache_misses,
+        table_memory_bytes: shard.table_memory_bytes,
+        wal_bytes: shard.wal_live_bytes,
+        compaction_running: shard.compaction_running,
+        compaction_pending_bytes: shard.compaction_pending_bytes,
+        stalls: stalls(&shard.counters),
+        stall_us: shard.counters.stalled_ns / 1000,
+        reads: shard.counters.reads,
+        writes: shard.counters.writes,
+        last_seq: shard.last_seq,
+        durable_seq: shard.durable_seq,
+        flushed_seq: shard.flushed_seq,
     }
 }

@@ -7,7 +7,10 @@ use std::ops::Bound;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rusty_lsm::client::{Client, ClientError, Reply};
+use rusty_lsm::command::Report;
 use rusty_lsm::config::LsmConfig;
+use rusty_lsm::net::listeners::MoreListeners;
 use rusty_lsm::{Engine, EngineError};
 use tempfile::TempDir;
 
@@ -267,4 +270,38 @@ fn a_handle_goes_to_any_thread() {
     });
     assert_eq!(seen.into_inner(), 400);
     assert_eq!(all(&engine).len(), 400);
+}
+
+/// The way in for HTTP and the REPL: commands over a connection that is no port, though clients have to log in.
+#[test]
+fn a_connection_from_within_speaks_the_protocol_and_is_no_client() {
+    let dir = temp_dir();
+    let mut config = LsmConfig {
+        data_dir: dir.path().into(),
+        shards: Some(2),
+        wal_segment_size: 1 << 20,
+        ..LsmConfig::default()
+    };
+    config.requirepass = Some(rusty_lsm::access::PasswordDigest::of(b"secret"));
+    let prepared = rusty_lsm::start::prepare(LsmConfig { port: 0, ..config }).unwrap();
+    let server = prepared.start(None, MoreListeners::default(), None).unwrap();
+    let connector = server.connector();
+    let mut clients: Vec<Client> =
+        (0..2).map(|core| Client::over_unix(connector.connect(core).unwrap())).collect();
+    for number in 0..100_u8 {
+        let client = &mut clients[usize::from(number % 2)];
+        assert_eq!(client.command(&[&b"SET"[..], &[number], b"v"]).unwrap(), Reply::Status("OK".into()));
+    }
+    assert_eq!(clients[0].command(&["DBSIZE"]).unwrap(), Reply::Integer(100));
+    assert_eq!(clients[1].command(&["RESET"]).unwrap(), Reply::Status("RESET".into()));
+    assert_eq!(clients[1].command(&["GET", "\u{7}"]).unwrap(), Reply::Bulk(b"v".to_vec()));
+    assert_eq!(clients[0].command(&["CLIENT", "LIST"]).unwrap(), Reply::Bulk(Vec::new()));
+    assert_eq!(clients[0].command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap(), Reply::Integer(0));
+    let report = clients[0].command(&["STATS", "JSON"]).unwrap();
+    let report = Report::from_json(report.bytes().unwrap()).unwrap();
+    assert_eq!((report.keyspace.keys, report.clients.connected, report.shards.len()), (100, 0, 2));
+    assert_eq!(report.commands["set"].calls, 100);
+    server.stop().unwrap();
+    assert!(matches!(clients[0].command(&["PING"]), Err(ClientError::Closed | ClientError::Io(_))));
+    assert!(connector.connect(0).is_err());
 }

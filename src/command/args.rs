@@ -11,6 +11,8 @@ use crate::resp::{Args, strict_number};
 pub enum StatsScope {
     Server,
     EachShard,
+    /// Everything, as JSON.
+    Report,
 }
 
 /// How FLUSHALL and FLUSHDB are asked to work. Both are answered once the result is durable: a reply to ASYNC before
@@ -154,7 +156,7 @@ pub(super) fn flush_mode_at(args: Args<'_>, at: usize) -> Result<FlushMode, Comm
     }
 }
 
-/// `[SHARDS]`
+/// `[SHARDS | JSON]`
 ///
 /// # Errors
 /// Anything else.
@@ -162,6 +164,7 @@ pub fn stats_scope(args: Args<'_>) -> Result<StatsScope, CommandError> {
     match (args.len(), args.get(1)) {
         (1, _) => Ok(StatsScope::Server),
         (2, Some(scope)) if scope.eq_ignore_ascii_case(b"shards") => Ok(StatsScope::EachShard),
+        (2, Some(scope)) if scope.eq_ignore_ascii_case(b"json") => Ok(StatsScope::Report),
         _ => Err(CommandError::Syntax),
     }
 }

@@ -36,7 +36,7 @@ fn integer(out: &mut Vec<u8>, number: u64) {
 }
 
 /// Microseconds and the calls that took at most so long, ascending in both.
-fn powers(latencies: &Latencies) -> Vec<(u64, u64)> {
+pub(super) fn powers(latencies: &Latencies) -> Vec<(u64, u64)> {
     let mut powers: Vec<(u64, u64)> = Vec::new();
     let (mut power_ns, mut calls) = (FIRST_NS, 0);
     for cell in latencies.iter_recorded() {

@@ -15,6 +15,7 @@ pub mod info;
 mod introspect;
 pub mod latency;
 mod memory;
+pub mod report;
 mod server;
 mod session;
 mod specs;
@@ -30,6 +31,7 @@ pub use args::{
 pub(crate) use connection::reset;
 pub use error::CommandError;
 pub(crate) use memory::memory_stats;
+pub use report::{CommandReport, Report};
 pub use session::{REDIS_VERSION, ServerFacts, Session};
 pub use table::{
     CommandId, CommandSet, PackedHead, Place, Refusal, Spec, by_id, lookup, packed,

@@ -20,6 +20,8 @@ pub struct Session {
     pub login: Login,
     /// It comes from this machine: over loopback, or the unix socket.
     pub is_local: bool,
+    /// It comes from within the process.
+    pub is_internal: bool,
     /// Nothing but commands of administrators needs a look at its rights.
     pub is_free: bool,
     /// By CLIENT SETNAME; empty if it has none.
@@ -46,6 +48,7 @@ impl Session {
             protocol: Protocol::Resp2,
             login: Login::None,
             is_local: false,
+            is_internal: false,
             is_free: false,
             name: Vec::new(),
             lib_name: Vec::new(),
@@ -61,7 +64,7 @@ impl Session {
 
     /// As it begins, and after RESET: logged in where no password is needed.
     pub(crate) fn begin(&mut self, live: &Live) {
-        let needs_login = live.requires_password();
+        let needs_login = live.requires_password() && !self.is_internal;
         self.log_in_as(if needs_login { Login::None } else { Login::Default }, live);
     }
 

@@ -19,6 +19,9 @@ pub(crate) enum Transport {
     Tcp,
     Unix,
     Tls,
+    /// From within this process ([`crate::server::Connector`]): a way in that is no port. It is no client that is counted,
+    /// listed or closed for being idle, and whoever made it has asked already who is there.
+    Internal,
 }
 
 /// Beside the plain port.

@@ -37,6 +37,10 @@ pub(crate) struct Addresses {
 }
 
 pub(crate) fn addresses(socket: &OwnedFd, transport: Transport) -> Addresses {
+    if transport == Transport::Internal {
+        let text = "internal:0".to_owned();
+        return Addresses { peer: text.clone(), local: text, is_local: true };
+    }
     let local = rustix::net::getsockname(socket).ok();
     if transport == Transport::Unix {
         // As Redis writes it: the path of the socket, and no port.

@@ -124,6 +124,8 @@ pub(crate) struct Worker {
     listeners: Vec<Listener>,
     next_core: usize,
     conns: Slab<Connection>,
+    /// Those of them that come from within the process.
+    internal_conns: usize,
     outbox: Outbox,
     net: NetStats,
     /// What was answered to this core's connections, and how late.
@@ -204,6 +206,7 @@ impl Worker {
             listeners,
             next_core: 0,
             conns: Slab::default(),
+            internal_conns: 0,
             outbox: Outbox::new(index, cores),
             net: NetStats::default(),
             tallies: Tallies::default(),
@@ -283,7 +286,7 @@ impl Worker {
                 self.requests.begin(
                     *request,
                     &mut self.executor,
-                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.clients(), &self.tallies),
                     &mut self.finished,
                 );
                 self.count_anew();
@@ -406,7 +409,7 @@ impl Worker {
                 Target::Request(key) => self.requests.fetched(
                     key,
                     &mut self.executor,
-                    &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
+                    &core_stats(self.index, &self.net, self.clients(), &self.tallies),
                     &mut self.finished,
                 ),
             };
@@ -476,7 +479,7 @@ impl Worker {
         }
         self.requests.retry(
             &mut self.executor,
-            &core_stats(self.index, &self.net, self.conns.len(), &self.tallies),
+            &core_stats(self.index, &self.net, self.clients(), &self.tallies),
             &mut self.finished,
         );
         self.count_anew();
@@ -554,6 +557,7 @@ impl Worker {
             // Who listens has nothing to say.
             if !conn.is_subscriber()
                 && !conn.monitors
+                && !conn.session.is_internal
                 && timeout.is_some_and(|timeout| conn.idle_time(now) > timeout)
             {
                 tracing::debug!(peer = conn.session.peer, "closed: it was idle");
@@ -591,6 +595,11 @@ impl Worker {
                 self.shared.core_is_quiet(self.index);
             }
         }
+    }
+
+    /// Connections of clients.
+    fn clients(&self) -> usize {
+        self.conns.len() - self.internal_conns
     }
 
     // ---- stop ----

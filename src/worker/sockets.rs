@@ -127,6 +127,12 @@ impl Worker {
     }
 
     pub(super) fn adopt(&mut self, socket: OwnedFd, transport: Transport) {
+        if transport == Transport::Internal {
+            if self.stopping.is_none() {
+                self.adopt_internal(socket);
+            }
+            return;
+        }
         self.net.connections_received += 1;
         if !self.shared.enter_client() {
             self.net.connections_rejected += 1;
@@ -167,6 +173,22 @@ impl Worker {
             }
         }
         let key = self.conns.insert(conn);
+        self.rearm(key);
+    }
+
+    fn adopt_internal(&mut self, socket: OwnedFd) {
+        let crate::net::Addresses { peer, local, is_local } =
+            crate::net::addresses(&socket, Transport::Internal);
+        let mut session =
+            Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
+        session.is_local = is_local;
+        session.is_internal = true;
+        session.begin(&self.shared.live);
+        let limits = self.limits.of(&session, &self.shared.live);
+        let ledger = Arc::clone(&self.shared.ledger);
+        let key =
+            self.conns.insert(Connection::new(socket, limits, session, ledger, self.env.now()));
+        self.internal_conns += 1;
         self.rearm(key);
     }
 
@@ -320,7 +342,11 @@ impl Worker {
     pub(super) fn remove(&mut self, key: Key) {
         if let Some(conn) = self.conns.remove(key) {
             self.forget_subscriptions(key, &conn);
-            self.shared.leave_client();
+            if conn.session.is_internal {
+                self.internal_conns -= 1;
+            } else {
+                self.shared.leave_client();
+            }
             self.ring.close(conn.socket);
         }
     }

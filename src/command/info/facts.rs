@@ -1,5 +1,7 @@
 //! What INFO tells, gathered from all cores: numbers and words, no text.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error_classes::ErrorClasses;
 use crate::latency::Tallies;
 
@@ -20,7 +22,7 @@ pub struct InfoFacts {
     pub shards: Vec<Shard>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// Ours.
     pub version: String,
@@ -36,7 +38,7 @@ pub struct Server {
     pub config_file: String,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clients {
     pub connected: u64,
     pub max: u64,
@@ -45,7 +47,7 @@ pub struct Clients {
 }
 
 /// In bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Memory {
     pub used: u64,
     pub rss: u64,
@@ -61,7 +63,7 @@ pub struct Memory {
     pub max: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "facts, not modes")]
 pub struct Persistence {
     pub loading: bool,
@@ -88,7 +90,7 @@ pub struct Persistence {
 }
 
 /// What the start found, all shards together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recovery {
     pub tables: u64,
     pub segments: u64,
@@ -100,7 +102,7 @@ pub struct Recovery {
     pub ms: u64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Stats {
     pub connections_received: u64,
     pub commands_processed: u64,
@@ -118,13 +120,13 @@ pub struct Stats {
 }
 
 /// In seconds.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cpu {
     pub system_s: f64,
     pub user_s: f64,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Keyspace {
     pub keys: u64,
     pub keys_estimated: bool,
@@ -133,7 +135,7 @@ pub struct Keyspace {
 }
 
 /// Sums over all shards.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lsm {
     pub sync: String,
     pub flushdb: String,
@@ -160,8 +162,7 @@ pub struct Lsm {
     pub compaction_pending_bytes: u64,
     /// Shards in which one runs.
     pub compactions_running: u64,
-    /// By reason: times that a write was told to wait for it.
-    pub stalls: Vec<(&'static str, u64)>,
+    pub stalls: Stalls,
     /// In which at least one write waited.
     pub stall_us: u64,
     pub read_only_shards: u64,
@@ -169,10 +170,49 @@ pub struct Lsm {
     pub disk_full_shards: u64,
     pub read_errors: u64,
     pub watchdog_interrupts: u64,
+    /// Key and value bytes of all writes.
+    pub written_user_bytes: u64,
+    pub reads: u64,
+    /// Point reads that waited for a block.
+    pub disk_reads: u64,
+    pub wal_syncs: u64,
+    /// In which the log's writes and syncs were waited for.
+    pub wal_wait_us: u64,
+    pub flushes: u64,
+    pub compaction_read_bytes: u64,
+}
+
+/// By reason: times that a write was told to wait for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stalls {
+    pub commit: u64,
+    pub memtable: u64,
+    pub l0: u64,
+    pub sync: u64,
+    pub slowed: u64,
+    pub erasing: u64,
+}
+
+impl Stalls {
+    /// Each with the name that it has in INFO.
+    pub fn named(&self) -> [(&'static str, u64); 6] {
+        [
+            ("stalls_commit", self.commit),
+            ("stalls_memtable", self.memtable),
+            ("stalls_l0", self.l0),
+            ("stalls_sync", self.sync),
+            ("stalls_slowed", self.slowed),
+            ("stalls_erasing", self.erasing),
+        ]
+    }
+
+    pub fn sum(&self) -> u64 {
+        self.named().iter().map(|(_, times)| times).sum()
+    }
 }
 
 /// One shard.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shard {
     pub core: u64,
     pub keys: u64,
@@ -185,4 +225,24 @@ pub struct Shard {
     pub disk_full: bool,
     /// Why it is read-only; empty if it is not.
     pub read_only: String,
+    pub memtables_sealed: u64,
+    pub level_tables: Vec<u64>,
+    pub level_bytes: Vec<u64>,
+    pub cache_bytes: u64,
+    pub cache_hits: u64,
+    pub cache_misses: u64,
+    pub table_memory_bytes: u64,
+    /// Of the live segments of its log.
+    pub wal_bytes: u64,
+    pub compaction_running: bool,
+    pub compaction_pending_bytes: u64,
+    pub stalls: Stalls,
+    /// In which at least one write waited.
+    pub stall_us: u64,
+    pub reads: u64,
+    pub writes: u64,
+    /// The newest operation, the newest that a power cut leaves, and the newest that is in tables.
+    pub last_seq: u64,
+    pub durable_seq: u64,
+    pub flushed_seq: u64,
 }

@@ -343,7 +343,7 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         "wal_operations_per_write",
         format_args!("{:.2}", ratio(lsm.wal_operations, lsm.wal_writes)),
     );
-    let write_stalls = lsm.stalls.iter().map(|(_, times)| times).sum();
+    let write_stalls = lsm.stalls.sum();
     let counters = [
         ("memtable_bytes", lsm.memtable_bytes),
         ("cache_bytes", lsm.cache_bytes),
@@ -371,7 +371,7 @@ fn lsm(text: &mut Text, facts: &InfoFacts) {
         ("read_errors", lsm.read_errors),
         ("watchdog_interrupts", lsm.watchdog_interrupts),
     ];
-    for (name, value) in counters.into_iter().chain(lsm.stalls.iter().copied()).chain(more) {
+    for (name, value) in counters.into_iter().chain(lsm.stalls.named()).chain(more) {
         text.field(name, value);
     }
 }

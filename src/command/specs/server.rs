@@ -66,8 +66,12 @@ pub(super) static TABLE: &[Spec] = &[
         categories: &["slow", "dangerous"],
         tips: &[ANY_OUTPUT, ALL_SHARDS, "response_policy:special"],
         group: "server",
-        summary: "The engine's state as text: memtables, tables, levels; with SHARDS also of each shard",
-        args: &[ArgDoc { flags: OPTIONAL, ..token("shards", "SHARDS") }],
+        summary: "The engine's state as text: memtables, tables, levels; with SHARDS also of each shard; with JSON everything as data",
+        args: &[ArgDoc {
+            flags: OPTIONAL,
+            inner: &[token("shards", "SHARDS"), token("json", "JSON")],
+            ..arg("scope", "oneof")
+        }],
         ..spec("stats", Id::Stats, Place::AllShards, -1, ANYTIME)
     },
     Spec {

@@ -63,7 +63,7 @@ impl Worker {
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             let facts = facts(conn, now, now_us);
-            if !facts.closes && filter.means(&facts) {
+            if !facts.closes && !facts.session.is_internal && filter.means(&facts) {
                 lines.push((facts.session.id, facts.line()));
             }
         }
@@ -97,7 +97,7 @@ impl Worker {
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
             let facts = facts(conn, now, now_us);
-            if facts.closes || !filter.means(&facts) {
+            if facts.closes || facts.session.is_internal || !filter.means(&facts) {
                 continue;
             }
             killed += 1;
