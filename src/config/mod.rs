@@ -27,7 +27,7 @@ use crate::access::{DebugCommand, PasswordDigest, Policy};
 pub(crate) use load::layers;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
-pub(crate) use secrets::is_private;
+pub(crate) use secrets::{is_private, password};
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
 pub use value::{CacheCapacity, parse_seconds, parse_size, parse_time, show_size, show_time};
 
