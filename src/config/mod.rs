@@ -255,6 +255,11 @@ impl ConfigError {
         Self { source: source.clone(), text: text.into() }
     }
 
+    /// Of a word on the command line that is no setting.
+    pub(crate) fn of_flag(flag: &str, text: impl Into<String>) -> Self {
+        Self { source: Source::Flag(flag.to_owned()), text: text.into() }
+    }
+
     /// Of a setting that does not fit with the others, or with the machine.
     fn whole(field: &str, value: impl fmt::Display, problem: impl fmt::Display) -> Self {
         Self { source: Source::Start, text: format!("{field} = {value}: {problem}") }

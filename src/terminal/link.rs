@@ -146,6 +146,14 @@ impl Link {
         Ok(client)
     }
 
+    /// A connection beside this one.
+    ///
+    /// # Errors
+    /// As [`Link::client`].
+    pub(super) fn another(&mut self) -> Result<Client, LinkError> {
+        self.connect()
+    }
+
     /// Forgets the connection; the next command makes another one.
     pub(super) fn hang_up(&mut self) {
         self.client = None;

@@ -2,10 +2,11 @@
 //!
 //! - `repl`: commands typed or piped, on a data directory or a server.
 //! - `top`: a server, watched. `demo`: what the server does, told step by step. `doctor`: this machine, looked at.
-//! - `clear`: a data directory, emptied. `manual`: completions and man pages.
+//! - `clear`, `compact`: a closed data directory, emptied or merged. `manual`: completions and man pages.
 //! - `link`: the way to a server, embedded or not. `render`: replies as text. `style`: colours, where they may be.
 
 mod clear;
+mod compact;
 mod demo;
 mod doctor;
 mod link;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use clear::clear;
+pub use compact::compact;
 pub use demo::demo;
 pub use doctor::doctor;
 pub use manual::{completions, man};

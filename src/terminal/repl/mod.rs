@@ -179,7 +179,11 @@ impl Session {
             return print(&format!("{text}\n"));
         }
         let took = self.style.dim(format!("({})", shown(took)));
-        let between = if text.is_empty() || text.contains('\n') { "\n" } else { "  " };
+        let between = match text {
+            "" => "",
+            text if text.contains('\n') => "\n",
+            _ => "  ",
+        };
         print(&format!("{text}{between}{took}\n"));
     }
 }
