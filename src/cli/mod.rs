@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, ConfigError, LsmConfig};
 
 pub use terminal::{
-    ClearArgs, CompactArgs, CompletionsArgs, DemoArgs, DirStatsArgs, DoctorArgs, LoginArgs, ManArgs, ReplArgs, ScanArgs,
-    TopArgs,
+    ClearArgs, CompactArgs, CompletionsArgs, DemoArgs, DirStatsArgs, DoctorArgs, LoginArgs,
+    ManArgs, ReplArgs, ScanArgs, TopArgs,
 };
 
 /// Time for each of `ping`'s connect, send and receive.

@@ -90,7 +90,9 @@ impl Found {
             let name = name.to_string_lossy();
             if name.starts_with("quarantine-") && is_dir(&entry)? {
                 for inner in entries(&path)? {
-                    if is_dir(&inner)? && shard_number(&inner.file_name().to_string_lossy()).is_some() {
+                    if is_dir(&inner)?
+                        && shard_number(&inner.file_name().to_string_lossy()).is_some()
+                    {
                         found.shard(&inner.path())?;
                     } else {
                         found.foreign.push(inner.path());

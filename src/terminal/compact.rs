@@ -98,5 +98,6 @@ fn tables_bytes(report: &Report) -> u64 {
 fn look(client: &mut Client) -> Result<Report, CompactError> {
     let reply = client.command(&["STATS", "JSON"]).map_err(LinkError::Client)?;
     let report = reply.bytes().and_then(|text| Report::from_json(text).ok());
-    report.ok_or_else(|| CompactError::Refused("STATS JSON was answered with something else".into()))
+    report
+        .ok_or_else(|| CompactError::Refused("STATS JSON was answered with something else".into()))
 }

@@ -2,7 +2,6 @@
 //! anew for the next command.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Interrupt;
@@ -42,8 +41,8 @@ impl Login {
     /// The file cannot be read, or others can read it.
     pub(super) fn of(args: &LoginArgs) -> Result<Option<Self>, String> {
         let Some(path) = &args.password_file else { return Ok(None) };
-        let password =
-            password(path).map_err(|error| format!("--password-file {}: {error}", path.display()))?;
+        let password = password(path)
+            .map_err(|error| format!("--password-file {}: {error}", path.display()))?;
         Ok(Some(Self { user: args.user.clone(), password }))
     }
 }
@@ -258,9 +257,4 @@ fn greet(client: &mut Client, login: Option<&Login>) -> Result<Option<String>, L
         }
         None => Ok(Some(refused)),
     }
-}
-
-/// `./db_data`, as the settings have it, for messages.
-pub(super) fn default_data_dir() -> PathBuf {
-    crate::config::LsmConfig::default().data_dir
 }

@@ -40,7 +40,12 @@ fn range(args: &ScanArgs) -> Result<Range, ServerError> {
         if !args.hex {
             return Ok(text.as_bytes().to_vec());
         }
-        let what = || format!("'{}': with --hex it is an even number of hexadecimal digits", text.escape_debug());
+        let what = || {
+            format!(
+                "'{}': with --hex it is an even number of hexadecimal digits",
+                text.escape_debug()
+            )
+        };
         from_hex(text).ok_or_else(|| ServerError::Config(ConfigError::of_flag(flag, what())))
     };
     if let Some(prefix) = &args.prefix {
@@ -177,7 +182,8 @@ mod tests {
 
     #[test]
     fn lines_of_every_style() {
-        let entry = LiveEntry { key: b"a\t\xff", seq: SeqNo(1), value: b"\"v\"\n\\", expires_at_ms: 7 };
+        let entry =
+            LiveEntry { key: b"a\t\xff", seq: SeqNo(1), value: b"\"v\"\n\\", expires_at_ms: 7 };
         let line = |hex, json, keys_only| Style { hex, json, keys_only }.line(&entry);
         assert_eq!(line(false, false, false), "a\\t\\xff\t\"v\"\\n\\\\");
         assert_eq!(line(true, false, false), "6109ff\t2276220a5c");

@@ -26,7 +26,8 @@ pub fn stats(args: &DirStatsArgs) -> Result<bool, ServerError> {
         Ok::<_, ServerError>(outlines)
     })??;
     let mut output = Output::new(&path);
-    let shown: Vec<Shard> = (0..).zip(&outlines).map(|(number, one)| Shard::of(number, one)).collect();
+    let shown: Vec<Shard> =
+        (0..).zip(&outlines).map(|(number, one)| Shard::of(number, one)).collect();
     if args.json {
         let all = Directory { directory: path.display().to_string(), shards: &shown };
         // Numbers and text: nothing that could fail.
@@ -151,11 +152,17 @@ mod tests {
 
     #[test]
     fn a_shard_in_lines_and_json() {
-        let mut outline = Outline { entries: 5, tombstones: 1, log_operations: 2, ..Outline::default() };
+        let mut outline =
+            Outline { entries: 5, tombstones: 1, log_operations: 2, ..Outline::default() };
         (outline.level_tables[1], outline.level_bytes[1], outline.torn_bytes) = (3, 3 << 20, 512);
         let shard = Shard::of(1, &outline);
         let text = shard.lines(false).join("\n");
-        assert!(text.starts_with("shard 1: 6 keys at most; not closed in order; a torn end of 512 bytes"), "{text}");
+        assert!(
+            text.starts_with(
+                "shard 1: 6 keys at most; not closed in order; a torn end of 512 bytes"
+            ),
+            "{text}"
+        );
         assert!(text.contains("\n  L1: 3 tables, 3.00 MB\n") && !text.contains("L0"), "{text}");
         let json = serde_json::to_value(&shard).unwrap();
         assert_eq!((&json["keys_max"], &json["level_tables"][1]), (&6.into(), &3.into()));

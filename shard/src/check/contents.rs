@@ -150,7 +150,8 @@ impl<E: Env> Contents<E> {
     /// The key stood on; `None` before the first and behind the last.
     pub fn entry(&self) -> Option<LiveEntry<'_>> {
         let Entry { key, seq, kind, value } = self.newest.entry()?;
-        let live = expiry::live(kind, value, || self.now_ms).filter(|_| self.range.contains(key))?;
+        let live =
+            expiry::live(kind, value, || self.now_ms).filter(|_| self.range.contains(key))?;
         Some(LiveEntry { key, seq, value: live.value, expires_at_ms: live.expires_at_ms })
     }
 
@@ -259,6 +260,5 @@ pub async fn outline<E: Env>(env: &E, dir: &Path, identity: Identity) -> Result<
 /// has taken out.
 pub fn is_ours(name: &str) -> bool {
     let plain = name.split_once(QUARANTINE).map_or(name, |(plain, _)| plain);
-    FileName::parse(plain).is_some()
-        || unfinished(&[plain.to_owned()]).is_some()
+    FileName::parse(plain).is_some() || unfinished(&[plain.to_owned()]).is_some()
 }

@@ -68,11 +68,18 @@ fn directory(path: &Path) -> (Vec<Check>, Option<PathBuf>) {
     let shown = path.display();
     if path.is_dir() {
         let check = match DataDir::existing(path, true) {
-            Ok(found) => Check::ok(DIRECTORY, format!("{shown}: a data directory of {} shards", found.shards())),
-            Err(ServerError::Locked { .. }) => {
-                Check::warn(DIRECTORY, format!("{shown}: a server has it open"), "stop it for figures of an idle disk")
+            Ok(found) => Check::ok(
+                DIRECTORY,
+                format!("{shown}: a data directory of {} shards", found.shards()),
+            ),
+            Err(ServerError::Locked { .. }) => Check::warn(
+                DIRECTORY,
+                format!("{shown}: a server has it open"),
+                "stop it for figures of an idle disk",
+            ),
+            Err(ServerError::DataDir { .. }) if is_empty(path) => {
+                Check::ok(DIRECTORY, format!("{shown}: empty"))
             }
-            Err(ServerError::DataDir { .. }) if is_empty(path) => Check::ok(DIRECTORY, format!("{shown}: empty")),
             Err(error) => Check::refused(DIRECTORY, &error),
         };
         return (vec![check], Some(path.to_owned()));
@@ -83,7 +90,9 @@ fn directory(path: &Path) -> (Vec<Check>, Option<PathBuf>) {
         Some(above) if !path.exists() => {
             Check::ok(DIRECTORY, format!("{shown} is not there yet; looked at {}", above.display()))
         }
-        _ => Check::fail(DIRECTORY, format!("{shown} is not a directory"), "name another --data-dir"),
+        _ => {
+            Check::fail(DIRECTORY, format!("{shown} is not a directory"), "name another --data-dir")
+        }
     };
     (vec![check], above.filter(|_| !path.exists()))
 }
@@ -121,7 +130,9 @@ fn file_system(path: &Path) -> Check {
             format!("unknown here (number {other:#x})"),
             "ext4 and xfs are what it is tested on",
         ),
-        Err(error) => Check::fail(FILE_SYSTEM, format!("cannot be asked: {error}"), "look at its mount"),
+        Err(error) => {
+            Check::fail(FILE_SYSTEM, format!("cannot be asked: {error}"), "look at its mount")
+        }
     }
 }
 
@@ -130,12 +141,18 @@ fn space(path: &Path) -> Check {
         Ok((free, total)) => {
             let what = format!("{} free of {}", size(free), size(total));
             if free < total / FREE_PART_MIN {
-                Check::warn("space", what, "with less than its reserve the server refuses writes: make room")
+                Check::warn(
+                    "space",
+                    what,
+                    "with less than its reserve the server refuses writes: make room",
+                )
             } else {
                 Check::ok("space", what)
             }
         }
-        Err(error) => Check::fail("space", format!("cannot be asked: {error}"), "look at its mount"),
+        Err(error) => {
+            Check::fail("space", format!("cannot be asked: {error}"), "look at its mount")
+        }
     }
 }
 
@@ -235,16 +252,24 @@ fn device(path: &Path, sys: &Path) -> Check {
         return Check::ok(NAME, "no block device of this machine");
     };
     // Of a partition, the queue is its disk's.
-    let Some(queue) = block.ancestors().take(2).map(|dir| dir.join("queue")).find(|dir| dir.is_dir()) else {
+    let Some(queue) =
+        block.ancestors().take(2).map(|dir| dir.join("queue")).find(|dir| dir.is_dir())
+    else {
         return Check::ok(NAME, "a block device without a queue");
     };
-    let read = |name: &str| fs::read_to_string(queue.join(name)).unwrap_or_default().trim().to_owned();
+    let read =
+        |name: &str| fs::read_to_string(queue.join(name)).unwrap_or_default().trim().to_owned();
     let scheduler = read("scheduler");
-    let chosen = scheduler.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("none");
+    let chosen =
+        scheduler.split('[').nth(1).and_then(|rest| rest.split(']').next()).unwrap_or("none");
     let disk = queue.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
     let what = format!("{disk}: scheduler {chosen}, {}", read("write_cache"));
     if read("rotational") == "1" && !disk.starts_with("vd") && !disk.starts_with("xvd") {
-        return Check::warn(NAME, format!("{what}; it rotates"), "an SSD makes every sync and read some hundred times faster");
+        return Check::warn(
+            NAME,
+            format!("{what}; it rotates"),
+            "an SSD makes every sync and read some hundred times faster",
+        );
     }
     match chosen {
         "bfq" | "cfq" => {

@@ -28,7 +28,10 @@ pub(super) fn checks() -> Vec<Check> {
         swap(&read(root, "proc/swaps")),
         huge_pages(&read(root, "sys/kernel/mm/transparent_hugepage/enabled")),
         backlog(&read(root, "proc/sys/net/core/somaxconn")),
-        clock_source(&read(root, "sys/devices/system/clocksource/clocksource0/current_clocksource")),
+        clock_source(&read(
+            root,
+            "sys/devices/system/clocksource/clocksource0/current_clocksource",
+        )),
         clock(),
     ]
 }
@@ -57,7 +60,9 @@ fn ring() -> Check {
 fn locked_memory() -> Check {
     let bytes = match sys::raise_limit(Resource::LockedMemory) {
         Ok(bytes) => bytes,
-        Err(error) => return Check::fail(MEMLOCK, format!("its limit cannot be read: {error}"), ""),
+        Err(error) => {
+            return Check::fail(MEMLOCK, format!("its limit cannot be read: {error}"), "");
+        }
     };
     match preflight::check_locked_memory(bytes) {
         Ok(()) if bytes == u64::MAX => Check::ok(MEMLOCK, "no limit"),
@@ -78,9 +83,10 @@ fn descriptors() -> Check {
     };
     let wanted = LsmConfig::default().maxclients;
     match preflight::clients(count, start::cores()) {
-        Ok(clients) if clients >= wanted => {
-            Check::ok(DESCRIPTORS, format!("{} at most: enough for {} clients", grouped(count), grouped(wanted.into())))
-        }
+        Ok(clients) if clients >= wanted => Check::ok(
+            DESCRIPTORS,
+            format!("{} at most: enough for {} clients", grouped(count), grouped(wanted.into())),
+        ),
         Ok(clients) => Check::warn(
             DESCRIPTORS,
             format!("{} at most: enough for {clients} clients, not for {wanted}", grouped(count)),
@@ -95,7 +101,9 @@ fn cores() -> Check {
     match runtime::cpu_quota() {
         Some(quota) if quota < f64::from(cores) => Check::warn(
             "cores",
-            format!("{cores} may be used, but the container gets the time of {quota:.1}: pinned cores would stand still"),
+            format!(
+                "{cores} may be used, but the container gets the time of {quota:.1}: pinned cores would stand still"
+            ),
             format!("start with --shards {:.0}, or raise the quota", quota.floor().max(1.0)),
         ),
         _ => Check::ok("cores", format!("{cores}: as many shards in a new data directory")),
@@ -108,7 +116,11 @@ fn memory() -> Check {
     match LsmConfig::default().derive(start::cores(), &host) {
         Ok(plan) => Check::ok(
             "memory",
-            format!("{} ({whose}); without --memory the server takes {}", size(host.bytes), size(plan.budget_bytes)),
+            format!(
+                "{} ({whose}); without --memory the server takes {}",
+                size(host.bytes),
+                size(plan.budget_bytes)
+            ),
         ),
         Err(error) => Check::fail(
             "memory",
@@ -147,7 +159,9 @@ fn backlog(somaxconn: &str) -> Check {
     match somaxconn.trim().parse::<i32>() {
         Ok(most) if most < LISTEN_BACKLOG => Check::warn(
             "backlog",
-            format!("net.core.somaxconn is {most}: when many clients connect at once, some are refused"),
+            format!(
+                "net.core.somaxconn is {most}: when many clients connect at once, some are refused"
+            ),
             format!("sysctl -w net.core.somaxconn={LISTEN_BACKLOG}"),
         ),
         Ok(most) => Check::ok("backlog", format!("net.core.somaxconn is {most}")),
@@ -160,7 +174,9 @@ fn clock_source(source: &str) -> Check {
         "" => Check::ok("clock source", "cannot be read here"),
         slow @ ("hpet" | "acpi_pm" | "jiffies") => Check::warn(
             "clock source",
-            format!("{slow}: a look at the clock is a call into the kernel, some microseconds each"),
+            format!(
+                "{slow}: a look at the clock is a call into the kernel, some microseconds each"
+            ),
             "boot with clocksource=tsc if the machine's TSC is stable",
         ),
         good => Check::ok("clock source", good),
@@ -194,7 +210,10 @@ mod tests {
         assert_eq!(huge_pages("").status, Status::Ok);
         assert_eq!(backlog("128\n").status, Status::Warn);
         assert_eq!((backlog("4096\n").status, backlog("").status), (Status::Ok, Status::Ok));
-        assert_eq!((clock_source("hpet\n").status, clock_source("tsc\n").status), (Status::Warn, Status::Ok));
+        assert_eq!(
+            (clock_source("hpet\n").status, clock_source("tsc\n").status),
+            (Status::Warn, Status::Ok)
+        );
     }
 
     #[test]

@@ -49,9 +49,8 @@ impl Check {
     /// What a start would refuse.
     fn refused(name: &'static str, error: &ServerError) -> Self {
         match error {
-            ServerError::Unavailable { what, remedy } | ServerError::DataDir { what, remedy, .. } => {
-                Self::fail(name, what, remedy)
-            }
+            ServerError::Unavailable { what, remedy }
+            | ServerError::DataDir { what, remedy, .. } => Self::fail(name, what, remedy),
             other => Self::fail(name, other.to_string(), ""),
         }
     }

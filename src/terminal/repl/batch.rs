@@ -61,7 +61,9 @@ pub(super) fn run(session: &mut Session, line: &[u8], words: &[Vec<u8>]) -> Outc
 }
 
 fn parse(words: &[Vec<u8>]) -> Result<(u64, usize), String> {
-    let number = |word: &[u8]| std::str::from_utf8(word).ok().and_then(|word| word.replace('_', "").parse::<u64>().ok());
+    let number = |word: &[u8]| {
+        std::str::from_utf8(word).ok().and_then(|word| word.replace('_', "").parse::<u64>().ok())
+    };
     let (records, value_bytes) = match words {
         [records] => (number(records), Some(VALUE_BYTES as u64)),
         [records, bytes] => (number(records), number(bytes)),
@@ -71,7 +73,8 @@ fn parse(words: &[Vec<u8>]) -> Result<(u64, usize), String> {
     let records = records.ok_or_else(|| format!("BATCH takes 1 to {RECORDS_MAX} records"))?;
     let value_bytes = value_bytes.and_then(|bytes| usize::try_from(bytes).ok());
     let value_bytes = value_bytes.filter(|bytes| *bytes <= VALUE_BYTES_MAX);
-    let value_bytes = value_bytes.ok_or_else(|| format!("a value has 0 to {VALUE_BYTES_MAX} bytes"))?;
+    let value_bytes =
+        value_bytes.ok_or_else(|| format!("a value has 0 to {VALUE_BYTES_MAX} bytes"))?;
     Ok((records, value_bytes))
 }
 
@@ -128,7 +131,8 @@ fn histogram() -> Histogram<u64> {
 impl Run {
     fn new(records: u64, value_bytes: usize, mut random: Random) -> Self {
         let name = format!("{:08x}", random.next() >> 32);
-        let bar = ProgressBar::with_draw_target(Some(records), ProgressDrawTarget::stderr_with_hz(10));
+        let bar =
+            ProgressBar::with_draw_target(Some(records), ProgressDrawTarget::stderr_with_hz(10));
         let template = "{bar:32} {human_pos}/{human_len}  {per_sec}  {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("=> "));
@@ -174,7 +178,9 @@ impl Run {
     fn batch(&mut self, client: &mut Client) -> Result<(), LinkError> {
         let first = self.done + self.errors;
         let mut sent = 0;
-        while sent < COMMANDS_AT_ONCE.min(self.records - first) && client.queued_bytes() < BYTES_AT_ONCE {
+        while sent < COMMANDS_AT_ONCE.min(self.records - first)
+            && client.queued_bytes() < BYTES_AT_ONCE
+        {
             self.random.fill(&mut self.value);
             let key = format!("batch:{}:{:09}", self.name, first + sent);
             client.queue(&[&b"SET"[..], key.as_bytes(), &self.value]);
@@ -206,7 +212,11 @@ impl Run {
 
     fn text(&self) -> String {
         let bytes = self.done * self.value.len() as u64;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate is no negative number")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a rate is no negative number"
+        )]
         let rate = grouped(self.rate() as u64);
         let cut = if self.was_cut { "; ended by Ctrl-C" } else { "" };
         let mut out = format!(
@@ -275,6 +285,9 @@ mod tests {
         let (mut one, mut other) = ([0; 25], [0; 25]);
         random.fill(&mut one);
         random.fill(&mut other);
-        assert!(one != other && one.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte)));
+        assert!(
+            one != other
+                && one.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+        );
     }
 }

@@ -13,7 +13,8 @@ impl Session {
     pub(super) fn run(&mut self, line: &[u8]) -> Outcome {
         let Some(mut words) = resp::words(line) else {
             return Outcome::Failed(
-                "a quote is not closed, or something follows a closing quote without a space".into(),
+                "a quote is not closed, or something follows a closing quote without a space"
+                    .into(),
             );
         };
         let Some(name) = words.first() else { return Outcome::Done };
@@ -27,9 +28,9 @@ impl Session {
             ("SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" | "MONITOR", _) => {
                 stream::run(self, line, &words)
             }
-            ("CLIENT", 3..) if is_mute(&words) => {
-                Outcome::Failed("CLIENT REPLY OFF and SKIP leave commands without a reply to show here".into())
-            }
+            ("CLIENT", 3..) if is_mute(&words) => Outcome::Failed(
+                "CLIENT REPLY OFF and SKIP leave commands without a reply to show here".into(),
+            ),
             ("GET", 2) => self.get(line, &words),
             ("DELETE", _) => {
                 words[0] = b"DEL".to_vec();
@@ -88,7 +89,9 @@ impl Session {
                 Outcome::Done
             }
             None => {
-                let near = docs.like(&named[0]).map_or(String::new(), |name| format!("; do you mean {name}?"));
+                let near = docs
+                    .like(&named[0])
+                    .map_or(String::new(), |name| format!("; do you mean {name}?"));
                 Outcome::Failed(format!("no help on {}{near} HELP lists all", named.join(" ")))
             }
         }

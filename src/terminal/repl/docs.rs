@@ -9,7 +9,11 @@ use crate::terminal::style::Style;
 
 /// Commands of the REPL itself, beside those of the server or in their place: name, usage, summary.
 const OURS: [(&str, &str, &str); 7] = [
-    ("SCAN", "[PREFIX] [LIMIT n]", "Keys that begin so, with type, size and TTL; with a cursor first it is the server's SCAN"),
+    (
+        "SCAN",
+        "[PREFIX] [LIMIT n]",
+        "Keys that begin so, with type, size and TTL; with a cursor first it is the server's SCAN",
+    ),
     ("BATCH", "n [VALUE_BYTES]", "Inserts n random records, pipelined; rate and latencies"),
     ("STATS", "", "What the server tells of itself, and a table of its shards"),
     ("DELETE", "key [key ...]", "As DEL: removes keys; answers how many existed"),
@@ -95,7 +99,11 @@ impl Docs {
                 name: name.to_owned(),
                 summary: summary.to_owned(),
                 group: OUR_GROUP.to_owned(),
-                arguments: arguments.split_inclusive(']').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect(),
+                arguments: arguments
+                    .split_inclusive(']')
+                    .map(|part| part.trim().to_owned())
+                    .filter(|part| !part.is_empty())
+                    .collect(),
                 ..Doc::default()
             };
             self.0.insert(doc.name.clone(), doc);
@@ -135,12 +143,16 @@ impl Docs {
             || before.is_some_and(|before| before.starts_with(|c: char| c.is_ascii_lowercase())),
             |first| first.is_ascii_lowercase(),
         );
-        let head = before.map_or(String::new(), |before| format!("{} ", before.to_ascii_uppercase()));
+        let head =
+            before.map_or(String::new(), |before| format!("{} ", before.to_ascii_uppercase()));
         let start = format!("{head}{}", last.to_ascii_uppercase());
         let names = self.0.range(start.clone()..).map(|(name, _)| name);
         let names = names.take_while(|name| name.starts_with(&start));
-        let names = names.filter_map(|name| name.strip_prefix(&head)).filter(|name| !name.contains(' '));
-        names.map(|name| if is_lower { name.to_ascii_lowercase() } else { name.to_owned() }).collect()
+        let names =
+            names.filter_map(|name| name.strip_prefix(&head)).filter(|name| !name.contains(' '));
+        names
+            .map(|name| if is_lower { name.to_ascii_lowercase() } else { name.to_owned() })
+            .collect()
     }
 
     /// A name that is written nearly so.
@@ -196,7 +208,9 @@ impl Docs {
             }
         }
         let head = format!("{} ", doc.name);
-        for (name, sub) in self.0.range(head.clone()..).take_while(|(name, _)| name.starts_with(&head)) {
+        for (name, sub) in
+            self.0.range(head.clone()..).take_while(|(name, _)| name.starts_with(&head))
+        {
             let written = format!("{name} {}", sub.arguments.join(" "));
             let _ = writeln!(out, "  {written}\n      {}", sub.summary);
         }
@@ -206,7 +220,8 @@ impl Docs {
 
 /// The pairs of a map, or of RESP2's flat array.
 fn fields(reply: &Reply) -> Vec<(String, &Reply)> {
-    let text = |name: &Reply| String::from_utf8_lossy(name.bytes().unwrap_or_default()).into_owned();
+    let text =
+        |name: &Reply| String::from_utf8_lossy(name.bytes().unwrap_or_default()).into_owned();
     match reply {
         Reply::Map(pairs) => pairs.iter().map(|(name, value)| (text(name), value)).collect(),
         reply => {
@@ -219,13 +234,21 @@ fn fields(reply: &Reply) -> Vec<(String, &Reply)> {
 /// How an argument is written: `key`, `[EX seconds]`, `NX | XX`, `key [key ...]`.
 fn usage(argument: &Reply) -> String {
     let fields = fields(argument);
-    let field = |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value);
-    let text = |name: &str| field(name).and_then(Reply::bytes).map(|text| String::from_utf8_lossy(text).into_owned());
-    let flags: Vec<&[u8]> =
-        field("flags").and_then(Reply::items).unwrap_or_default().iter().filter_map(Reply::bytes).collect();
+    let field =
+        |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value);
+    let text = |name: &str| {
+        field(name).and_then(Reply::bytes).map(|text| String::from_utf8_lossy(text).into_owned())
+    };
+    let flags: Vec<&[u8]> = field("flags")
+        .and_then(Reply::items)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(Reply::bytes)
+        .collect();
     let has = |flag: &str| flags.contains(&flag.as_bytes());
     let kind = text("type").unwrap_or_default();
-    let inner: Vec<String> = field("arguments").and_then(Reply::items).unwrap_or_default().iter().map(usage).collect();
+    let inner: Vec<String> =
+        field("arguments").and_then(Reply::items).unwrap_or_default().iter().map(usage).collect();
     let token = text("token").filter(|token| !token.is_empty());
     let body = match kind.as_str() {
         "pure-token" => String::new(),
@@ -257,7 +280,10 @@ mod tests {
         let docs = Docs::ours();
         let plain = Style::of_output();
         let set = docs.help("set", plain).unwrap();
-        assert!(set.contains("key value") && set.contains("EX seconds") && set.contains("NX | XX"), "{set}");
+        assert!(
+            set.contains("key value") && set.contains("EX seconds") && set.contains("NX | XX"),
+            "{set}"
+        );
         let kill = docs.help("client kill", plain).unwrap();
         assert!(kill.contains("CLIENT KILL"), "{kill}");
         assert!(docs.help("client", plain).unwrap().contains("CLIENT LIST"));
@@ -265,7 +291,10 @@ mod tests {
         assert_eq!(docs.hint(&["GET"]).as_deref(), Some("key"));
         assert_eq!(docs.hint(&["get", "a"]), None);
         assert_eq!(docs.hint(&["batch"]).as_deref(), Some("n [VALUE_BYTES]"));
-        assert_eq!(docs.completions(&["ge"]), ["get", "getbit", "getdel", "getex", "getrange", "getset"]);
+        assert_eq!(
+            docs.completions(&["ge"]),
+            ["get", "getbit", "getdel", "getex", "getrange", "getset"]
+        );
         assert_eq!(docs.completions(&["CLIENT", "SETN"]), ["SETNAME"]);
         assert_eq!(docs.completions(&["help", "BATC"]), ["BATCH"]);
         assert!(docs.completions(&["client", ""]).contains(&"list".to_owned()));
@@ -288,7 +317,8 @@ mod tests {
             bulk("flags"),
             array(&[Reply::Status("optional".into())]),
         ]);
-        let command = array(&[bulk("summary"), bulk("Does it"), bulk("arguments"), array(&[argument])]);
+        let command =
+            array(&[bulk("summary"), bulk("Does it"), bulk("arguments"), array(&[argument])]);
         let docs = Docs::of(&array(&[bulk("do"), command])).unwrap();
         assert_eq!(docs.hint(&["do"]).as_deref(), Some("[PX milliseconds]"));
         assert!(Docs::of(&Reply::Error("ERR unknown command".into())).is_none());

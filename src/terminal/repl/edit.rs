@@ -88,7 +88,9 @@ fn greet(session: &Session) {
         session.link.place()
     };
     let version = env!("CARGO_PKG_VERSION");
-    print(&format!("rusty-lsm {version}: {what}. HELP lists the commands, Tab completes, Ctrl-D ends.\n"));
+    print(&format!(
+        "rusty-lsm {version}: {what}. HELP lists the commands, Tab completes, Ctrl-D ends.\n"
+    ));
 }
 
 fn prompt(session: &Session) -> String {
@@ -103,13 +105,11 @@ fn prompt(session: &Session) -> String {
 /// Whether a line may hold a password, which no file is to keep.
 pub(super) fn is_secret(line: &[u8]) -> bool {
     // A line that is no command is not understood, and may be one with a slip in it.
-    let words = resp::words(line).unwrap_or_else(|| {
-        line.split(u8::is_ascii_whitespace).map(<[u8]>::to_vec).collect()
-    });
+    let words = resp::words(line)
+        .unwrap_or_else(|| line.split(u8::is_ascii_whitespace).map(<[u8]>::to_vec).collect());
     let is = |word: &[u8], name: &str| word.eq_ignore_ascii_case(name.as_bytes());
-    let has = |word: &[u8], part: &str| {
-        String::from_utf8_lossy(word).to_ascii_lowercase().contains(part)
-    };
+    let has =
+        |word: &[u8], part: &str| String::from_utf8_lossy(word).to_ascii_lowercase().contains(part);
     let is_acl = words.first().is_some_and(|first| is(first, "acl"));
     let is_config = words.first().is_some_and(|first| is(first, "config"));
     words.iter().any(|word| is(word, "auth") || is(word, "auth2") || has(word, "\"auth"))
@@ -119,7 +119,8 @@ pub(super) fn is_secret(line: &[u8]) -> bool {
 
 /// `$XDG_STATE_HOME/rusty-lsm/history`, made if need be, for its owner alone. `None`: there is no place for it.
 fn history_file() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let absolute =
+        |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
     make_history(&state.join("rusty-lsm")).ok()

@@ -29,7 +29,8 @@ const KEY_CHARACTERS_MAX: usize = 120;
 pub(super) fn is_ours(line: &[u8], words: &[Vec<u8>]) -> bool {
     let Some(first) = words.get(1) else { return true };
     let written = line.trim_ascii_start().get(words[0].len()..).unwrap_or_default();
-    let is_quoted = written.trim_ascii_start().starts_with(b"\"") || written.trim_ascii_start().starts_with(b"'");
+    let is_quoted = written.trim_ascii_start().starts_with(b"\"")
+        || written.trim_ascii_start().starts_with(b"'");
     is_quoted || first.is_empty() || !first.iter().all(u8::is_ascii_digit)
 }
 
@@ -58,7 +59,8 @@ pub(super) fn run(session: &mut Session, line: &[u8], words: &[Vec<u8>]) -> Outc
         print(&table::lines(&["key", "type", ">bytes", ">ttl"], cells));
     }
     if session.is_interactive {
-        let more = if is_all { String::new() } else { format!("; there are more: LIMIT {}", limit * 10) };
+        let more =
+            if is_all { String::new() } else { format!("; there are more: LIMIT {}", limit * 10) };
         let keys = if rows.len() == 1 { "key" } else { "keys" };
         session.say(&format!("{} {keys}{more}", rows.len()), took);
     }
@@ -79,10 +81,17 @@ fn parse(words: &[Vec<u8>]) -> Result<(&[u8], usize), String> {
             .and_then(|number| number.parse().ok())
             .filter(|limit| (1..=LIMIT_MAX).contains(limit))
             .ok_or_else(|| format!("LIMIT is a number from 1 to {LIMIT_MAX}"))?,
-        _ => return Err("SCAN [PREFIX] [LIMIT n]; with a number first it is the server's SCAN".into()),
+        _ => {
+            return Err(
+                "SCAN [PREFIX] [LIMIT n]; with a number first it is the server's SCAN".into()
+            );
+        }
     };
     if pattern(prefix).len() > GLOB_BYTES_MAX {
-        return Err(format!("a prefix of {} bytes; its pattern may have {GLOB_BYTES_MAX}", prefix.len()));
+        return Err(format!(
+            "a prefix of {} bytes; its pattern may have {GLOB_BYTES_MAX}",
+            prefix.len()
+        ));
     }
     Ok((prefix, limit))
 }
@@ -108,8 +117,7 @@ fn find(
     let mut cursor = b"0".to_vec();
     let mut found = BTreeSet::new();
     loop {
-        let words: [&[u8]; 6] =
-            [b"SCAN", &cursor, b"MATCH", &pattern, b"COUNT", COUNT.as_bytes()];
+        let words: [&[u8]; 6] = [b"SCAN", &cursor, b"MATCH", &pattern, b"COUNT", COUNT.as_bytes()];
         let reply = session.link.command(&words, &session.interrupt)?;
         let (next, keys) = match &reply {
             Reply::Error(text) => return Err(Failure::Reply(text.clone())),
@@ -219,7 +227,8 @@ mod tests {
 
     #[test]
     fn a_number_is_a_cursor_unless_it_is_quoted() {
-        for line in ["SCAN", "scan user:", " scan \"2024\" LIMIT 5", "SCAN '7'", "SCAN 20-1", "SCAN \"\""]
+        for line in
+            ["SCAN", "scan user:", " scan \"2024\" LIMIT 5", "SCAN '7'", "SCAN 20-1", "SCAN \"\""]
         {
             assert!(ours(line), "{line}");
         }
@@ -246,7 +255,8 @@ mod tests {
     fn a_prefix_is_no_pattern() {
         let pattern = pattern(b"a*[b]?\\^-");
         assert_eq!(pattern, b"a\\*\\[b\\]\\?\\\\\\^-*");
-        let matches = |text: &[u8]| crate::glob::matches(&pattern, text, crate::glob::Case::Sensitive);
+        let matches =
+            |text: &[u8]| crate::glob::matches(&pattern, text, crate::glob::Case::Sensitive);
         assert!(matches(b"a*[b]?\\^-") && matches(b"a*[b]?\\^-more") && !matches(b"axb?\\^-"));
     }
 }

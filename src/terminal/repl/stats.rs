@@ -35,14 +35,19 @@ pub(super) fn run(session: &mut Session, line: &[u8]) -> Outcome {
 fn as_json(session: &mut Session, line: &[u8]) -> Outcome {
     let (reply, took) = timed(|| session.link.command(&["STATS", "JSON"], &session.interrupt));
     match reply {
-        Ok(reply) => match reply.bytes().and_then(|text| serde_json::from_slice::<Value>(text).ok()) {
-            Some(report) => {
-                let time_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                print(&format!("{}\n", json!({ "command": "STATS", "reply": report, "time_us": time_us })));
-                Outcome::Done
+        Ok(reply) => {
+            match reply.bytes().and_then(|text| serde_json::from_slice::<Value>(text).ok()) {
+                Some(report) => {
+                    let time_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    print(&format!(
+                        "{}\n",
+                        json!({ "command": "STATS", "reply": report, "time_us": time_us })
+                    ));
+                    Outcome::Done
+                }
+                None => session.show(line, &reply, Duration::ZERO),
             }
-            None => session.show(line, &reply, Duration::ZERO),
-        },
+        }
         Err(error) => error.into(),
     }
 }
@@ -78,7 +83,17 @@ fn shards(report: &Report) -> String {
         ]
     });
     table::lines(
-        &[">shard", ">keys", ">memtable", "tables L0-L6", ">on disk", ">log", ">cache hits", ">stalls", "state"],
+        &[
+            ">shard",
+            ">keys",
+            ">memtable",
+            "tables L0-L6",
+            ">on disk",
+            ">log",
+            ">cache hits",
+            ">stalls",
+            "state",
+        ],
         rows.collect(),
     )
 }

@@ -32,9 +32,8 @@ fn it_is_what_a_start_finds_in_order_and_the_files_stay_as_they_are() {
         let before = world.files();
         let found = read(&world.sim, &Range::all()).unwrap();
         assert!(found.is_sorted_by(|one, next| one.0 < next.0), "each key once, ascending");
-        let outline = world.sim.run(async |env| {
-            outline(&env, Path::new(DIR), IDENTITY).await.unwrap()
-        });
+        let outline =
+            world.sim.run(async |env| outline(&env, Path::new(DIR), IDENTITY).await.unwrap());
         assert!(world.files() == before, "a byte was changed");
         assert_eq!(found.into_iter().collect::<Model>(), world.model, "seed {seed}");
         assert_eq!(outline.last_seq, u64::from(writes));
@@ -83,7 +82,8 @@ fn names_of_our_files() {
         assert!(is_ours(name), "{name}");
         assert!(is_ours(&format!("{name}.quarantine-20261127-1")), "{name}");
     }
-    for name in ["notes.txt", "12.sst", "000012.sst.bak", "current", ".quarantine-1", "lost+found"] {
+    for name in ["notes.txt", "12.sst", "000012.sst.bak", "current", ".quarantine-1", "lost+found"]
+    {
         assert!(!is_ours(name), "{name}");
     }
 }
