@@ -61,7 +61,7 @@ Example:
 
 pub(super) const STATS_HELP: &str = "\
 Changes nothing. Keys are an upper bound: every version that is no tombstone, as if each were of another key;
-`rusty-lsm scan DIR --keys-only | wc -l` counts them. Sizes in MB of 1024 x 1024 bytes.
+`rusty-lsm scan DIR --keys-only | wc -l` counts them. 1 MB is 1024 KB.
 
 Examples:
   rusty-lsm stats ./db_data

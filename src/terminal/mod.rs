@@ -64,7 +64,7 @@ impl Interrupt {
 
 /// Megabytes for people, or what is smaller.
 #[expect(clippy::cast_precision_loss, reason = "two digits for people")]
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let value = bytes as f64;
     match bytes {
         0..1024 => format!("{bytes} B"),

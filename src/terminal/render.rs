@@ -97,7 +97,7 @@ pub(super) fn quoted(bytes: &[u8]) -> String {
 }
 
 /// Text of a server on a terminal: what would move the cursor or change colours is shown, not done.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
         .collect()

@@ -25,8 +25,12 @@ pub(super) fn lines(header: &[&str], rows: Vec<Vec<String>>) -> String {
     for row in rows {
         table.add_row(row.into_iter().enumerate().map(cell).collect::<Vec<Cell>>());
     }
-    let mut text = table.trim_fmt();
-    text.push('\n');
+    let mut text = String::new();
+    for line in table.trim_fmt().lines() {
+        // Without a border the padding of the first column is for nothing.
+        text.push_str(if is_terminal { line } else { line.strip_prefix(' ').unwrap_or(line) });
+        text.push('\n');
+    }
     text
 }
 

@@ -10,6 +10,7 @@ use super::output::Output;
 use crate::cli::DirStatsArgs;
 use crate::error::ServerError;
 use crate::format::DataDir;
+use crate::terminal::size;
 
 /// Prints it. Answers true: all could be read.
 ///
@@ -42,11 +43,11 @@ pub fn stats(args: &DirStatsArgs) -> Result<bool, ServerError> {
     }
     let sum = |field: fn(&Shard) -> u64| shown.iter().map(field).sum::<u64>();
     output.line(&format!(
-        "all: {} keys at most, {} tables of {} MB, log {} MB with {} operations not in tables yet",
+        "all: {} keys at most, {} tables of {}, log {} with {} operations not in tables yet",
         sum(|one| one.keys_max),
         sum(|one| one.level_tables.iter().sum()),
-        mb(sum(|one| one.level_bytes.iter().sum())),
-        mb(sum(|one| one.log_bytes)),
+        size(sum(|one| one.level_bytes.iter().sum())),
+        size(sum(|one| one.log_bytes)),
         sum(|one| one.log_operations),
     ));
     Ok(true)
@@ -114,36 +115,31 @@ impl Shard {
         let mut lines = vec![
             format!("shard {number}: {} keys at most; {end}", self.keys_max),
             format!(
-                "  tables: {} versions ({} tombstones, {} that end), {} MB before compression",
+                "  tables: {} versions ({} tombstones, {} that end), {} before compression",
                 self.entries,
                 self.tombstones,
                 self.expiring,
-                mb(self.raw_bytes)
+                size(self.raw_bytes)
             ),
         ];
         for level in (0..LEVELS).filter(|level| self.level_tables[*level] > 0) {
             lines.push(format!(
-                "  L{level}: {} tables, {} MB",
+                "  L{level}: {} tables, {}",
                 self.level_tables[level],
-                mb(self.level_bytes[level])
+                size(self.level_bytes[level])
             ));
         }
         lines.push(format!(
-            "  log: {} segments, {} MB; {} operations ({} MB) not in tables yet; newest operation {}, in tables {}",
+            "  log: {} segments, {}; {} operations ({}) not in tables yet; newest operation {}, in tables {}",
             self.log_segments,
-            mb(self.log_bytes),
+            size(self.log_bytes),
             self.log_operations,
-            mb(self.log_operation_bytes),
+            size(self.log_operation_bytes),
             self.last_seq,
             self.flushed_seq
         ));
         lines
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "two digits for people")]
-fn mb(bytes: u64) -> String {
-    format!("{:.2}", bytes as f64 / f64::from(1 << 20))
 }
 
 #[cfg(test)]
@@ -163,7 +159,7 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("\n  L1: 3 tables, 3.00 MB\n") && !text.contains("L0"), "{text}");
+        assert!(text.contains("\n  L1: 3 tables, 3.0 MB\n") && !text.contains("L0"), "{text}");
         let json = serde_json::to_value(&shard).unwrap();
         assert_eq!((&json["keys_max"], &json["level_tables"][1]), (&6.into(), &3.into()));
         assert!(shard.lines(true)[0].contains("nothing was ever written"));

@@ -125,7 +125,9 @@ fn run(dir: &Path, count: u32, told: &mut Told, interrupt: &Interrupt) -> Result
     compare(&mut child, &records, &in_doubt, told, interrupt)?;
     told.step("It stops in order");
     child.stop(&wait)?;
-    told.line("what was read was answered, all is on disk, the files are closed: the next start replays nothing");
+    told.line(
+        "what was read was answered, the log is synced and its end noted, the files are closed",
+    );
     Ok(())
 }
 

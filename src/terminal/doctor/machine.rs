@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Check;
-use crate::config::{HostMemory, LsmConfig, show_size};
+use crate::config::{HostMemory, LsmConfig};
 use crate::limits::{LISTEN_BACKLOG, MEMLOCK_BYTES_MIN};
 use crate::preflight;
 use crate::runtime;
@@ -67,7 +67,7 @@ fn locked_memory() -> Check {
     match preflight::check_locked_memory(bytes) {
         Ok(()) if bytes == u64::MAX => Check::ok(MEMLOCK, "no limit"),
         Ok(()) => {
-            let least = show_size(MEMLOCK_BYTES_MIN);
+            let least = size(MEMLOCK_BYTES_MIN);
             Check::ok(MEMLOCK, format!("{} may be locked, {least} are needed", size(bytes)))
         }
         Err(error) => Check::refused(MEMLOCK, &error),

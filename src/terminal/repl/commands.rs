@@ -21,6 +21,8 @@ impl Session {
         let name = String::from_utf8_lossy(name).to_ascii_uppercase();
         match (name.as_str(), words.len()) {
             ("EXIT" | "QUIT", 1) => Outcome::Ends,
+            // There is no server beside this process that could end.
+            ("SHUTDOWN", _) if self.link.is_embedded() => Outcome::Ends,
             ("HELP" | "?", _) => self.help(&words[1..]),
             ("SCAN", _) if scan::is_ours(line, &words) => scan::run(self, line, &words[1..]),
             ("STATS", 1) => stats::run(self, line),

@@ -19,7 +19,7 @@ use super::docs::Docs;
 use super::{Outcome, Session};
 use crate::resp;
 use crate::terminal::style::Style;
-use crate::terminal::{complain, print};
+use crate::terminal::{complain, print, render};
 
 /// Lines that the history keeps.
 const HISTORY_LINES_MAX: usize = 10_000;
@@ -70,7 +70,7 @@ pub(super) fn talk(session: &mut Session) -> io::Result<()> {
             Outcome::Done => {}
             Outcome::Ends => return Ok(()),
             Outcome::Failed(text) => {
-                print(&format!("{}\n", style.red(format!("(error) {}", text.escape_debug()))));
+                print(&format!("{}\n", style.red(format!("(error) {}", render::printable(&text)))));
             }
             Outcome::Interrupted(text) => complain(&style.yellow(text)),
             Outcome::Lost(text) => {

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, Read as _};
 
 use super::{Outcome, Session};
-use crate::terminal::complain;
+use crate::terminal::{complain, render};
 
 /// Bytes of one line: the longest value, escaped.
 const LINE_BYTES_MAX: u64 = 256 << 20;
@@ -66,12 +66,12 @@ fn told(outcome: Outcome, what: &str) -> Option<Next> {
         Outcome::Done => Some(Next::Go),
         Outcome::Ends => None,
         Outcome::Failed(text) => {
-            complain(&format!("{what}: (error) {}", text.escape_debug()));
+            complain(&format!("{what}: (error) {}", render::printable(&text)));
             Some(Next::GoFailed)
         }
         // Every further line would say the same.
         Outcome::Lost(text) | Outcome::Interrupted(text) => {
-            complain(&format!("{what}: {}", text.escape_debug()));
+            complain(&format!("{what}: {}", render::printable(&text)));
             Some(Next::Stop)
         }
     }
