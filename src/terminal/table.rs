@@ -11,7 +11,7 @@ const PIPE_COLUMNS: u16 = 500;
 pub(super) fn lines(header: &[&str], rows: Vec<Vec<String>>) -> String {
     let is_terminal = std::io::stdout().is_terminal();
     let mut table = Table::new();
-    table.load_style(if is_terminal { presets::UTF8_HORIZONTAL_ONLY } else { presets::NOTHING });
+    table.load_style(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(columns());
     let right: Vec<bool> = header.iter().map(|name| name.starts_with('>')).collect();
@@ -25,11 +25,18 @@ pub(super) fn lines(header: &[&str], rows: Vec<Vec<String>>) -> String {
     for row in rows {
         table.add_row(row.into_iter().enumerate().map(cell).collect::<Vec<Cell>>());
     }
+    // Without a border the padding of the first column is for nothing.
+    let text = table.trim_fmt();
+    let lines = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let width = lines.clone().map(|line| line.chars().count()).max().unwrap_or_default();
     let mut text = String::new();
-    for line in table.trim_fmt().lines() {
-        // Without a border the padding of the first column is for nothing.
-        text.push_str(if is_terminal { line } else { line.strip_prefix(' ').unwrap_or(line) });
+    for (index, line) in lines.enumerate() {
+        text.push_str(line);
         text.push('\n');
+        if index == 0 && is_terminal {
+            text.push_str(&"─".repeat(width));
+            text.push('\n');
+        }
     }
     text
 }

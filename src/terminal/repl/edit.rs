@@ -83,13 +83,13 @@ pub(super) fn talk(session: &mut Session) -> io::Result<()> {
 
 fn greet(session: &Session) {
     let what = if session.link.is_embedded() {
-        "an embedded server, on this directory alone".to_owned()
+        "on a directory of its own, no server".to_owned()
     } else {
         session.link.place()
     };
     let version = env!("CARGO_PKG_VERSION");
     print(&format!(
-        "rusty-lsm {version}: {what}. HELP lists the commands, Tab completes, Ctrl-D ends.\n"
+        "rusty-lsm {version}: {what}. HELP lists commands, Tab completes, Ctrl-D ends.\n"
     ));
 }
 

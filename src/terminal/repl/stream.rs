@@ -21,6 +21,8 @@ pub(super) fn run(session: &mut Session, line: &[u8], words: &[Vec<u8>]) -> Outc
             Ok(reply) => show(session, &reply),
             Err(LinkError::Interrupted) if session.is_interactive => {
                 print("\n");
+                // One that cannot be made is told of by the next command.
+                let _ = session.link.client();
                 return Outcome::Done;
             }
             Err(error) => return error.into(),

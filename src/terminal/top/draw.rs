@@ -84,7 +84,7 @@ fn head<'a>(view: &View, report: Option<&Report>) -> Line<'a> {
         || "not seen yet".to_owned(),
         |report| {
             format!(
-                "{}  up {}  pid {}  {} clients  {} keys{}",
+                "{}  up {}  pid {}  {} clients  {}{} keys",
                 report.server.version,
                 uptime(report.server.uptime_s),
                 report.server.process_id,
@@ -202,7 +202,7 @@ fn level_table(frame: &mut Frame<'_>, area: Rect, view: &View, report: &Report) 
             Cell::from(size(shard.wal_bytes)),
         ];
         cells.extend(shard.level_bytes.iter().map(|bytes| {
-            let amount = if *bytes == 0 { "-".to_owned() } else { size(*bytes) };
+            let amount = if *bytes == 0 { "-".to_owned() } else { short(*bytes) };
             Cell::from(Line::from(vec![
                 Span::styled(bar(*bytes, largest), bar_style),
                 Span::raw(amount),
@@ -289,6 +289,20 @@ fn bytes(value: f64) -> String {
     size(value as u64)
 }
 
+/// Bytes in few characters, for a narrow column.
+fn short(bytes: u64) -> String {
+    let units = [(40, "T"), (30, "G"), (20, "M"), (10, "K")];
+    let unit = units.into_iter().find(|(shift, _)| bytes >> shift > 0);
+    match unit {
+        #[expect(clippy::cast_precision_loss, reason = "two digits for people")]
+        Some((shift, unit)) if bytes >> shift < 10 => {
+            format!("{:.1}{unit}", bytes as f64 / (1_u64 << shift) as f64)
+        }
+        Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+        None => format!("{bytes}B"),
+    }
+}
+
 fn percent(part: u64, all: u64) -> String {
     match (part * 1000).checked_div(all) {
         Some(permille) => format!("{}.{} %", permille / 10, permille % 10),
@@ -344,7 +358,7 @@ mod tests {
             "Levels by shard",
             "L1",
             "1,234",
-            "██████ 3.0 MB",
+            "██████ 3.0M",
             "CLIENT LIST",
             "Slow log",
         ] {
@@ -371,6 +385,7 @@ mod tests {
     fn bars_and_times() {
         assert_eq!([bar(0, 9), bar(9, 9), bar(1, 1_000_000)], ["", "██████ ", "▏ "]);
         assert_eq!([59, 3_700, 90_000].map(uptime), ["0m59s", "1h01m", "1d01h"]);
+        assert_eq!([5, 1536, 300 << 10, 20 << 30].map(short), ["5B", "1.5K", "300K", "20G"]);
         assert_eq!((percent(1, 3), percent(0, 0)), ("33.3 %".into(), "-".into()));
     }
 }
