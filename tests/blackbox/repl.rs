@@ -167,7 +167,6 @@ fn a_thousand_records_in_a_batch() {
     assert_eq!(lines.iter().filter(|line| line.contains("string")).count(), 3, "{out}");
     // A number first: the server's own SCAN, which answers a cursor and a page of one shard.
     assert!(lines[4].parse::<u64>().is_ok(), "{out}");
-}");
 }
 
 #[test]
