@@ -235,10 +235,7 @@ fn greet(client: &mut Client, login: Option<&Login>) -> Result<Option<String>, L
         let user = login.user.as_deref().unwrap_or("default");
         hello.extend_from_slice(&[b"AUTH", user.as_bytes(), &login.password]);
     }
-    let refused = match client.command(&hello)? {
-        Reply::Error(text) => text,
-        _ => return Ok(None),
-    };
+    let Reply::Error(refused) = client.command(&hello)? else { return Ok(None) };
     let has_no_hello = refused.starts_with("NOPROTO") || refused.starts_with("ERR unknown command");
     match login {
         Some(login) if has_no_hello => {

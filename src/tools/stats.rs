@@ -27,8 +27,8 @@ pub fn stats(args: &DirStatsArgs) -> Result<bool, ServerError> {
         Ok::<_, ServerError>(outlines)
     })??;
     let mut output = Output::new(&path);
-    let shown: Vec<Shard> =
-        (0..).zip(&outlines).map(|(number, one)| Shard::of(number, one)).collect();
+    let shown: Vec<Facts> =
+        (0..).zip(&outlines).map(|(number, one)| Facts::of(number, one)).collect();
     if args.json {
         let all = Directory { directory: path.display().to_string(), shards: &shown };
         // Numbers and text: nothing that could fail.
@@ -41,7 +41,7 @@ pub fn stats(args: &DirStatsArgs) -> Result<bool, ServerError> {
             output.line(&line);
         }
     }
-    let sum = |field: fn(&Shard) -> u64| shown.iter().map(field).sum::<u64>();
+    let sum = |field: fn(&Facts) -> u64| shown.iter().map(field).sum::<u64>();
     output.line(&format!(
         "all: {} keys at most, {} tables of {}, log {} with {} operations not in tables yet",
         sum(|one| one.keys_max),
@@ -56,12 +56,12 @@ pub fn stats(args: &DirStatsArgs) -> Result<bool, ServerError> {
 #[derive(Debug, Serialize)]
 struct Directory<'a> {
     directory: String,
-    shards: &'a [Shard],
+    shards: &'a [Facts],
 }
 
 /// As it is shown.
 #[derive(Debug, Serialize)]
-struct Shard {
+struct Facts {
     shard: u32,
     keys_max: u64,
     level_tables: [u64; LEVELS],
@@ -80,7 +80,7 @@ struct Shard {
     is_closed_in_order: bool,
 }
 
-impl Shard {
+impl Facts {
     fn of(shard: u32, outline: &Outline) -> Self {
         Self {
             shard,
@@ -151,7 +151,7 @@ mod tests {
         let mut outline =
             Outline { entries: 5, tombstones: 1, log_operations: 2, ..Outline::default() };
         (outline.level_tables[1], outline.level_bytes[1], outline.torn_bytes) = (3, 3 << 20, 512);
-        let shard = Shard::of(1, &outline);
+        let shard = Facts::of(1, &outline);
         let text = shard.lines(false).join("\n");
         assert!(
             text.starts_with(

@@ -36,7 +36,7 @@ const MEMTABLE_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 enum Run<E: Env> {
     Mem(MemCursor),
-    Level(LevelCursor<E>),
+    Level(Box<LevelCursor<E>>),
 }
 
 impl<E: Env> Cursor for Run<E> {
@@ -120,7 +120,7 @@ impl<E: Env> Contents<E> {
         let [fresh, levels @ ..] = &tables.levels;
         let fresh = fresh.chunks(1).map(<[_]>::to_vec);
         for run in fresh.chain(levels.iter().filter(|level| !level.is_empty()).cloned()) {
-            runs.push(Run::Level(LevelCursor::cold(run, direction)));
+            runs.push(Run::Level(Box::new(LevelCursor::cold(run, direction))));
         }
         let now_ms = env.wall_ms();
         let hide = Tombstones::Hide { now_ms };

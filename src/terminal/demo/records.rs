@@ -117,7 +117,7 @@ impl Records {
             Reply::Bulk(_) if version > 0 && is(version) => found.values += 1,
             // The next version: of a record that was not written in this round, the round's.
             Reply::Bulk(bytes) if is_in_doubt && is_newer(number, version, bytes) => {
-                found.in_doubt_there += 1
+                found.in_doubt_there += 1;
             }
             _ => found.lost += 1,
         }

@@ -5,6 +5,8 @@
 mod disk;
 mod machine;
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use super::print;
@@ -84,18 +86,20 @@ pub fn doctor(args: &DoctorArgs) -> Result<bool, ServerError> {
             Status::Warn => style.yellow("warn"),
             Status::Fail => style.red("fail"),
         };
-        text.push_str(&format!("{status}  {:<14}{}\n", check.name, check.what));
+        // A String takes every write.
+        let _ = writeln!(text, "{status}  {:<14}{}", check.name, check.what);
         if !check.remedy.is_empty() {
-            text.push_str(&format!("{:<20}-> {}\n", "", check.remedy));
+            let _ = writeln!(text, "{:<20}-> {}", "", check.remedy);
         }
     }
     let count = |status| checks.iter().filter(|check| check.status == status).count();
-    text.push_str(&format!(
-        "{} ok, {} to look at, {} failed\n",
+    let _ = writeln!(
+        text,
+        "{} ok, {} to look at, {} failed",
         count(Status::Ok),
         count(Status::Warn),
         count(Status::Fail)
-    ));
+    );
     print(&text);
     Ok(ok)
 }

@@ -85,18 +85,13 @@ impl Session {
             print(&docs.overview());
             return Outcome::Done;
         }
-        match docs.help(&named.join(" "), self.style) {
-            Some(text) => {
-                print(&text);
-                Outcome::Done
-            }
-            None => {
-                let near = docs
-                    .like(&named[0])
-                    .map_or(String::new(), |name| format!("; do you mean {name}?"));
-                Outcome::Failed(format!("no help on {}{near} HELP lists all", named.join(" ")))
-            }
+        if let Some(text) = docs.help(&named.join(" "), self.style) {
+            print(&text);
+            return Outcome::Done;
         }
+        let near = docs.like(&named[0]);
+        let near = near.map_or(String::new(), |name| format!("; did you mean {name}"));
+        Outcome::Failed(format!("no help on {}{near}; HELP lists all", named.join(" ")))
     }
 }
 

@@ -125,7 +125,7 @@ pub fn top(args: &TopArgs) -> Result<bool, ServerError> {
     let style = super::style::Style::of_output();
     let mut view = View::new(&args.connect, interval, style.has_colours());
     if args.once {
-        return once(&mut link, &mut view).map_err(ServerError::Runtime);
+        return Ok(once(&mut link, &mut view));
     }
     // A terminal that is switched over to an error is of no use to anyone.
     if let Err(error) = look(&mut link) {
@@ -150,7 +150,7 @@ fn interval(text: &str) -> Result<Duration, String> {
 }
 
 /// Two looks, for the rates, and one frame as text.
-fn once(link: &mut Link, view: &mut View) -> std::io::Result<bool> {
+fn once(link: &mut Link, view: &mut View) -> bool {
     view.took(look(link));
     if view.error.is_none() {
         #[expect(
@@ -162,14 +162,14 @@ fn once(link: &mut Link, view: &mut View) -> std::io::Result<bool> {
     }
     if let Some(error) = &view.error {
         complain(&format!("rusty-lsm: {error}"));
-        return Ok(false);
+        return false;
     }
     let columns = table::columns().min(ONCE_COLUMNS_MAX);
     // A buffer in memory: nothing can fail.
     let Ok(mut terminal) = Terminal::new(TestBackend::new(columns, ONCE_LINES));
     let Ok(_) = terminal.draw(|frame| draw::frame(frame, view));
     print(&draw::text(terminal.backend().buffer()));
-    Ok(true)
+    true
 }
 
 fn watch(link: &mut Link, view: &mut View) -> std::io::Result<()> {
