@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(
             pretty(&nested),
             "1) 1) \"a\"\n   2) 1) (integer) 1\n      2) (nil)\n\
-             2) 1# \"k\" => 1~ \"x\"\n         2~ \"y\"\n   2# \"l\" => \"z\""
+             2) 1# \"k\" => 1~ \"x\"\n      2~ \"y\"\n   2# \"l\" => \"z\""
         );
         let ten = Reply::Array((0..10).map(Reply::Integer).collect());
         assert!(pretty(&ten).starts_with(" 1) (integer) 0\n 2) "), "{}", pretty(&ten));
