@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::common::{Options, Server, is_stand_in, program, program_command, skip, temp_dir};
+use crate::common::{Options, Server, is_stand_in, program, program_command, temp_dir, typed};
 
 /// Exit code, output, error output.
 type Ended = (i32, String, String);
@@ -217,28 +217,6 @@ fn help_tells_of_the_server_s_commands() {
         assert!(out.contains(part), "no {part:?} in\n{out}");
     }
     assert!(err.contains("no help on nosuch"), "{err}");
-}
-
-/// Types into a pseudo terminal; util-linux' `script` makes one. Answers all that was shown, and the exit code.
-fn typed(command: &str, input: &str, home: &Path) -> Option<(i32, String)> {
-    let typed = home.join("typed");
-    fs::write(&typed, input).unwrap();
-    // Keys come with pauses, as a person types them: a terminal that is switched over may drop what came before.
-    let keys = format!(
-        "(sleep 1; while IFS= read -r line; do printf '%s\\n' \"$line\"; sleep 0.3; done < {}; printf '\\004'; sleep 1)",
-        typed.display()
-    );
-    let line = format!("{keys} | script -qefc '{command}' /dev/null");
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &line]).env("TERM", "xterm").env("XDG_STATE_HOME", home.join("state"));
-    shell.env_remove("NO_COLOR").current_dir(home);
-    let output = shell.output().unwrap();
-    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-    if text.contains("not found") {
-        skip("util-linux' script is not installed");
-        return None;
-    }
-    Some((output.status.code().unwrap(), text))
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::common::{Options, Reply, Server, is_stand_in, program_command, temp_dir};
+use crate::common::{
+    Options, Reply, Server, is_stand_in, program, program_command, temp_dir, typed,
+};
 
 /// Exit code, output, error output.
 fn run(words: &[&str], place: &Path) -> (i32, String, String) {
@@ -111,7 +113,7 @@ fn a_closed_directory_is_read_in_order_and_not_changed() {
     assert_eq!(sum("entries"), 300);
     assert!(files(&dir) == before, "a byte was changed");
     // A reader that goes away is no failure.
-    let script = format!("{} scan d | head -n 1", crate::common::program().display());
+    let script = format!("{} scan d | head -n 1", program().display());
     let mut shell = std::process::Command::new("sh");
     let output = shell.args(["-c", &script]).current_dir(&place).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n", lines[0]));
@@ -213,6 +215,42 @@ fn one_frame_of_top() {
     server.kill9();
     let (code, _, err) = run(&words, server.home().path());
     assert!(code == 1 && err.contains(&format!("cannot connect to {address}")), "{err}");
+}
+
+#[test]
+fn top_on_a_terminal_gives_it_back() {
+    if is_stand_in() {
+        return;
+    }
+    let server = Server::start(&Options::default());
+    let command = format!("{} top --connect 127.0.0.1:{}", program().display(), server.port());
+    let Some((code, shown)) = typed(&command, "p\n+\nq\n", server.home().path()) else { return };
+    assert_eq!(code, 0, "{shown}");
+    for part in ["\x1b[?1049h", "Levels", "PAUSED", "\x1b[?1049l"] {
+        assert!(shown.contains(part), "no {part:?} in\n{shown}");
+    }
+}
+
+#[test]
+fn clear_asks_who_sits_there() {
+    if is_stand_in() {
+        return;
+    }
+    let mut server = Server::start(&Options::default());
+    assert_eq!(server.client().say("SET a 1"), Reply::ok());
+    assert_eq!(server.terminate().code, Some(0));
+    let (dir, place) = (server.data_dir(), server.home().path().to_owned());
+    let command = format!("{} clear --data-dir d", program().display());
+    let before = files(&dir).len();
+    let Some((code, shown)) = typed(&command, "y\n", &place) else { return };
+    assert!(
+        code == 1 && shown.contains("Type yes:") && shown.contains("nothing was removed"),
+        "{shown}"
+    );
+    assert_eq!(files(&dir).len(), before);
+    let Some((code, shown)) = typed(&command, "yes\n", &place) else { return };
+    assert!(code == 0 && shown.contains("removed d: "), "{shown}");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
 }
 
 #[test]
