@@ -34,6 +34,7 @@ mod repl;
 mod resp;
 mod restart;
 mod security;
+mod service;
 mod settings;
 mod shutdown;
 mod startup;
