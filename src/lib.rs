@@ -74,4 +74,4 @@ mod watch;
 mod work;
 mod worker;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Options, WriteBatch};
