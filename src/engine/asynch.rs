@@ -8,7 +8,7 @@ use shard::cursor::Direction;
 use shard::scan::Range;
 
 use super::call::EngineFuture;
-use super::core::Looked;
+use super::on_core::Looked;
 use super::scan::{AsyncScan, Merged, range_of};
 use super::snapshot::{AsyncSnapshot, Held};
 use super::{Inner, WriteBatch, wall_time};

@@ -21,7 +21,7 @@ use std::thread::{self, Thread};
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
 
-use super::core::CoreTools;
+use super::on_core::CoreTools;
 use super::{EngineError, Inner, Result};
 use crate::mesh::Message;
 use crate::server::LIFE_CHECK;

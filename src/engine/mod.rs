@@ -17,7 +17,7 @@
 //! is answered there and then; all else by a task. Opening and closing take the server's way (`server`), so the rules of both
 //! are the same.
 //!
-//! - `call`: a call on its way, its answer, and who waits for it: a thread or a task. `core`: what it does there.
+//! - `call`: a call on its way, its answer, and who waits for it: a thread or a task. `on_core`: what it does there.
 //! - `batch`, `keys`: what is sent. `scan`, `snapshot`: what is looked at longer.
 //! - `options`, `error`, `asynch`: how it is opened, what can go wrong, the same as futures.
 //!
@@ -28,9 +28,9 @@
 mod asynch;
 mod batch;
 mod call;
-mod core;
 mod error;
 mod keys;
+mod on_core;
 mod options;
 mod scan;
 mod snapshot;
@@ -46,7 +46,7 @@ use ::shard::cursor::Direction;
 use ::shard::scan::Range;
 
 use self::call::{Call, Expected, Parked, join, wait};
-use self::core::{Got, Looked};
+use self::on_core::{Got, Looked};
 use self::keys::Keys;
 use self::scan::{Merged, range_of};
 use self::snapshot::Held;
@@ -57,7 +57,7 @@ use crate::net::listeners::MoreListeners;
 use crate::server::Server;
 use crate::start;
 
-pub(crate) use self::core::CoreTools;
+pub(crate) use self::on_core::CoreTools;
 pub use ::shard::error::Error as ShardError;
 pub use ::shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
 pub use asynch::AsyncEngine;
@@ -68,7 +68,7 @@ pub use options::Options;
 pub use scan::{AsyncScan, ScanIter};
 pub use snapshot::{AsyncSnapshot, Snapshot};
 
-/// Keys that one message of [`Engine::multi_get`] asks for: some 200 us of a core, if all are in memory.
+/// Keys that one message of [`Engine::multi_get`] asks for: no message may hold a core for long.
 const KEYS_PER_CALL: usize = 512;
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use shard::cursor::Direction;
 use shard::scan::Range;
 
 use super::call::{Call, Expected, Seat, wait};
-use super::core::{Looked, Page, Pair};
+use super::on_core::{Looked, Page, Pair};
 use super::{Inner, Result};
 
 pub(super) fn range_of<K: AsRef<[u8]>>(range: &impl RangeBounds<K>) -> Range {

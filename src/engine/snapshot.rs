@@ -8,7 +8,7 @@ use shard::cursor::Direction;
 use shard::scan::Range;
 
 use super::call::{Call, EngineFuture, Expected, join, wait};
-use super::core::{Got, Looked};
+use super::on_core::{Got, Looked};
 use super::scan::{AsyncScan, Merged, ScanIter, range_of};
 use super::{Inner, Result};
 
