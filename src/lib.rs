@@ -47,6 +47,7 @@ pub mod slots;
 pub mod start;
 pub mod telemetry;
 pub mod tools;
+pub mod transfer;
 
 mod apply;
 mod ask;

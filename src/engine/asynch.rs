@@ -8,6 +8,7 @@ use shard::cursor::Direction;
 use shard::scan::Range;
 
 use super::call::EngineFuture;
+use super::keys::Keys;
 use super::on_core::Looked;
 use super::scan::{AsyncScan, Merged, range_of};
 use super::snapshot::{AsyncSnapshot, Held};
@@ -75,7 +76,7 @@ impl AsyncEngine {
 
     /// As [`super::Engine::multi_get`].
     pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> EngineFuture<Vec<Option<Vec<u8>>>> {
-        EngineFuture::new(&self.0, self.0.multi_get(keys))
+        EngineFuture::new(&self.0, self.0.multi_get(Keys::copied(keys)))
     }
 
     /// As [`super::Engine::scan`]: each shard is seen at the moment of this call, which is sent at once.

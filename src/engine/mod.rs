@@ -226,7 +226,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::get`].
     pub fn multi_get<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
-        wait(self.inner.multi_get(keys), Expected::Soon)
+        wait(self.inner.multi_get(Keys::copied(keys)), Expected::Soon)
     }
 
     /// The live keys of `range` with their values, in order, whatever their shards. Each shard is seen at the one moment
@@ -365,11 +365,11 @@ impl Inner {
         Call::new(self, core, move |tools, answer| tools.get(&key, answer))
     }
 
-    fn multi_get<K: AsRef<[u8]>>(
+    fn multi_get(
         self: &Arc<Self>,
-        keys: &[K],
-    ) -> impl Future<Output = Result<Vec<Option<Vec<u8>>>>> + Send + use<K> {
-        let keys = Arc::new(Keys::copied(keys));
+        keys: Keys,
+    ) -> impl Future<Output = Result<Vec<Option<Vec<u8>>>>> + Send + use<> {
+        let keys = Arc::new(keys);
         let mut places = vec![Vec::new(); self.server.shards()];
         for place in 0..keys.len() {
             places[self.server.shard_of(keys.get(place))].push(place);

@@ -11,7 +11,7 @@
 use std::io::Read;
 
 use super::{Input, Item, Skipped, TransferError, rdb};
-use crate::command::{self, Flags};
+use crate::command;
 
 type Result<T> = std::result::Result<T, TransferError>;
 
@@ -60,7 +60,7 @@ impl Reader {
                 return Ok(Some(item));
             }
             let offset = input.offset();
-            let Some(words) = command(input)? else {
+            let Some(words) = next_command(input)? else {
                 return match &self.open {
                     None => Ok(None),
                     Some((_, offset, _)) => Err(TransferError::Damaged {
@@ -111,12 +111,12 @@ impl Reader {
             return Item::Skip(Skipped::Kind(kind));
         }
         match command::lookup(name) {
-            Some(spec) if spec.flags.has(Flags::WRITE) && !spec.takes(words.len()) => {
+            Some(spec) if spec.is_write() && !spec.takes(words.len()) => {
                 Item::Skip(Skipped::Other("a command with a wrong number of arguments"))
             }
             // FLUSHDB erases nothing here unless it is told to.
             Some(_) if name == b"flushdb" => Item::Command(vec![b"FLUSHALL".to_vec()]),
-            Some(spec) if spec.flags.has(Flags::WRITE) => Item::Command(words),
+            Some(spec) if spec.is_write() => Item::Command(words),
             Some(_) => Item::Skip(Skipped::Other("a command that writes nothing")),
             None => Item::Skip(Skipped::Other("an unknown command")),
         }
@@ -124,7 +124,7 @@ impl Reader {
 }
 
 /// The next command; `None` at the end of the file.
-fn command<R: Read>(input: &mut Input<R>) -> Result<Option<Vec<Vec<u8>>>> {
+fn next_command<R: Read>(input: &mut Input<R>) -> Result<Option<Vec<Vec<u8>>>> {
     loop {
         match input.peek()?.first() {
             None => return Ok(None),
