@@ -90,11 +90,8 @@ impl Reader {
                 }
                 0xF9 => drop(input.byte()?),
                 0xF8 => drop(length(input)?),
-                0xF7 => {
-                    // Beside its values a module says when it wants to be loaded.
-                    length(input)?;
-                    skip::module(input)?;
-                }
+                // What a module has beside its values is written like one.
+                0xF7 => skip::module(input)?,
                 0xF5 => {
                     skip_string(input)?;
                     return Ok(Some(Item::Skip(Skipped::Other("functions"))));
