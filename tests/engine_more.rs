@@ -28,7 +28,9 @@ fn key(number: u64) -> Vec<u8> {
     format!("key:{number:06}").into_bytes()
 }
 
-fn all(pairs: impl Iterator<Item = rusty_lsm::engine::Result<(Vec<u8>, Vec<u8>)>>) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn all(
+    pairs: impl Iterator<Item = rusty_lsm::engine::Result<(Vec<u8>, Vec<u8>)>>,
+) -> Vec<(Vec<u8>, Vec<u8>)> {
     pairs.map(Result::unwrap).collect()
 }
 
@@ -127,7 +129,10 @@ fn a_scan_goes_backwards_and_by_prefix() {
     backward.reverse();
     assert_eq!(forward, backward);
     let some = all(engine.scan_reverse(key(10)..=key(12)));
-    assert_eq!(some.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(), [key(12), key(11), key(10)]);
+    assert_eq!(
+        some.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(),
+        [key(12), key(11), key(10)]
+    );
     assert_eq!(engine.prefix(b"nothing").count(), 0);
     assert_eq!(engine.prefix(b"").count(), 901);
 }
@@ -221,7 +226,10 @@ fn futures_do_all_that_blocking_calls_do() {
         db.write(batch).await?;
         assert_eq!(db.get(b"a").await?.unwrap(), b"1");
         assert!(db.expires_at(b"b").await?.is_some());
-        assert_eq!(db.multi_get(&["a", "x", "c"]).await?, [Some(b"1".to_vec()), None, Some(b"3".to_vec())]);
+        assert_eq!(
+            db.multi_get(&["a", "x", "c"]).await?,
+            [Some(b"1".to_vec()), None, Some(b"3".to_vec())]
+        );
         let snapshot = db.snapshot().await?;
         db.delete(b"a").await?;
         assert_eq!(db.get(b"a").await?, None);

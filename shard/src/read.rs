@@ -279,7 +279,8 @@ impl<E: Env> PointRead<E> {
             })?;
             if let Some((_, kind, stored)) = BlockValue::find(&block, &self.key) {
                 let env = self.shard.env();
-                let value = disk_value(kind, stored, || self.now_ms.unwrap_or_else(|| env.wall_ms()));
+                let value =
+                    disk_value(kind, stored, || self.now_ms.unwrap_or_else(|| env.wall_ms()));
                 add(&self.shard.counters().read_hits, u64::from(value.is_some()));
                 return Ok(value);
             }

@@ -39,7 +39,9 @@ impl Options {
                 && !has_freq
             {
                 if integer(seconds)? < 0 {
-                    return Err(CommandError::text("ERR Invalid IDLETIME value, must be >= 0").into());
+                    return Err(
+                        CommandError::text("ERR Invalid IDLETIME value, must be >= 0").into()
+                    );
                 }
                 has_idle = true;
                 index += 1;

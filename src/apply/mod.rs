@@ -214,7 +214,8 @@ impl<'a> Txn<'a> {
             if !self.exists(key)? {
                 self.event(NotifyClass::New, "new", key);
             }
-            let is_generic = matches!(event, "expire" | "persist" | "rename_to" | "copy_to" | "restore");
+            let is_generic =
+                matches!(event, "expire" | "persist" | "rename_to" | "copy_to" | "restore");
             let class = if is_generic { NotifyClass::Generic } else { NotifyClass::String };
             self.event(class, event, key);
         }

@@ -24,11 +24,11 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use absent::needs;
 pub use args::{
     FlushMode, ScanOptions, StatsScope, check, check_keys, flush_mode, histograms_named,
     info_sections, shows_commands, stats_scope,
 };
-pub(crate) use absent::needs;
 pub(crate) use connection::reset;
 pub use error::CommandError;
 pub(crate) use memory::memory_stats;

@@ -46,8 +46,8 @@ use ::shard::cursor::Direction;
 use ::shard::scan::Range;
 
 use self::call::{Call, Expected, Parked, join, wait};
-use self::on_core::{Got, Looked};
 use self::keys::Keys;
+use self::on_core::{Got, Looked};
 use self::scan::{Merged, range_of};
 use self::snapshot::Held;
 use crate::command::Report;

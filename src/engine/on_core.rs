@@ -137,11 +137,7 @@ impl CoreTools {
     }
 
     /// Calls `then` once everything up to `seq` may be acknowledged.
-    fn once_released(
-        &self,
-        seq: SeqNo,
-        then: impl FnOnce(shard::error::Result<()>) + 'static,
-    ) {
+    fn once_released(&self, seq: SeqNo, then: impl FnOnce(shard::error::Result<()>) + 'static) {
         if seq <= self.shard.released_seq() {
             then(Ok(()));
         } else {

@@ -65,7 +65,8 @@ impl Reader {
                     None => Ok(None),
                     Some((_, offset, _)) => Err(TransferError::Damaged {
                         offset: *offset,
-                        what: "a transaction begins here that has no end; it was not imported".into(),
+                        what: "a transaction begins here that has no end; it was not imported"
+                            .into(),
                     }),
                 };
             };
@@ -156,7 +157,8 @@ fn announced<R: Read>(input: &mut Input<R>, mark: u8) -> Result<u64> {
     let offset = input.offset();
     let line = input.line(LINE_BYTES_MAX)?.unwrap_or_default();
     let digits = line.strip_prefix(&[mark]).unwrap_or_default();
-    let number = if digits.iter().all(u8::is_ascii_digit) { std::str::from_utf8(digits).ok() } else { None };
+    let number =
+        if digits.iter().all(u8::is_ascii_digit) { std::str::from_utf8(digits).ok() } else { None };
     number.and_then(|digits| digits.parse().ok()).ok_or_else(|| {
         let what = format!("'{}' and a number was expected", char::from(mark));
         // Cut within a line, that is what it is.
@@ -178,7 +180,9 @@ pub fn manifest<R: Read>(input: &mut Input<R>) -> Result<Vec<String>> {
     let mut files = Vec::new();
     while let Some(line) = input.line(LINE_BYTES_MAX)? {
         if input.offset() > MANIFEST_BYTES_MAX as u64 {
-            return Err(input.damaged(format!("a manifest of more than {MANIFEST_BYTES_MAX} bytes")));
+            return Err(
+                input.damaged(format!("a manifest of more than {MANIFEST_BYTES_MAX} bytes"))
+            );
         }
         let line = String::from_utf8_lossy(&line).into_owned();
         let words: Vec<&str> = line.split_whitespace().collect();

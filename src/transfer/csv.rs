@@ -24,7 +24,8 @@ struct Bounded<R> {
 impl<R: Read> Read for Bounded<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let Some(left) = self.left.get().checked_sub(1) else {
-            let what = format!("a record is longer than {RECORD_BYTES_MAX} bytes: is a quote not closed?");
+            let what =
+                format!("a record is longer than {RECORD_BYTES_MAX} bytes: is a quote not closed?");
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         };
         let len = out.len().min(usize::try_from(left + 1).unwrap_or(usize::MAX));
@@ -163,7 +164,8 @@ impl<W: Write> Writer<W> {
     /// The output's.
     pub fn put(&mut self, entry: &Entry) -> io::Result<()> {
         let encoding = Encoding::of(entry);
-        let expires = if entry.expires_at_ms > 0 { entry.expires_at_ms.to_string() } else { String::new() };
+        let expires =
+            if entry.expires_at_ms > 0 { entry.expires_at_ms.to_string() } else { String::new() };
         let (key, value) = (encoding.encode(&entry.key), encoding.encode(&entry.value));
         self.0.write_record([key.as_str(), &value, encoding.name(), &expires])?;
         Ok(())

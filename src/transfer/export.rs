@@ -190,7 +190,11 @@ fn fetch<W: Write>(
         exported.keys += 1;
         exported.bytes += (key.len() + value.len()) as u64;
         let written = output.put(&Entry { key: key.clone(), value, expires_at_ms });
-        written.map_err(|source| TransferError::Io { op: "write", path: "the output".into(), source })?;
+        written.map_err(|source| TransferError::Io {
+            op: "write",
+            path: "the output".into(),
+            source,
+        })?;
     }
     Ok(())
 }

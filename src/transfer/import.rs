@@ -105,7 +105,8 @@ impl Importer {
             let said = reply.items().and_then(|items| items.get(1)).and_then(Reply::bytes);
             let said = said.and_then(|text| std::str::from_utf8(text).ok());
             let said = said.and_then(|text| parse_size(text).ok());
-            value_bytes_max = said.and_then(|max| usize::try_from(max).ok()).unwrap_or(value_bytes_max);
+            value_bytes_max =
+                said.and_then(|max| usize::try_from(max).ok()).unwrap_or(value_bytes_max);
         }
         let (sent, bytes, summary) = (VecDeque::new(), 0, Summary::default());
         Ok(Self { client, rules, value_bytes_max, sent, bytes, summary })
@@ -243,7 +244,9 @@ fn is_of_the_server(error: &str) -> bool {
 fn drop_ttl(words: &mut Vec<Vec<u8>>) -> bool {
     let name = words.first().map(|name| name.to_ascii_lowercase()).unwrap_or_default();
     match name.as_slice() {
-        b"expire" | b"pexpire" | b"expireat" | b"pexpireat" | b"persist" | b"getex" => return false,
+        b"expire" | b"pexpire" | b"expireat" | b"pexpireat" | b"persist" | b"getex" => {
+            return false;
+        }
         b"setex" | b"psetex" if words.len() == 4 => {
             words[0] = b"SET".to_vec();
             words.remove(2);
@@ -294,7 +297,8 @@ mod tests {
     fn without_a_client_all_is_counted() {
         let rules = Rules { existing: Existing::Refuse, keeps_ttl: true };
         let mut importer = Importer::new(None, rules).unwrap();
-        let entry = |expires_at_ms| Entry { key: b"k".to_vec(), value: b"vv".to_vec(), expires_at_ms };
+        let entry =
+            |expires_at_ms| Entry { key: b"k".to_vec(), value: b"vv".to_vec(), expires_at_ms };
         for item in [
             Item::Set(entry(0)),
             Item::Set(entry(u64::MAX)),

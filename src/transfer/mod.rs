@@ -142,15 +142,15 @@ impl TransferError {
             Self::In { error, .. } => error.exit_code(),
             Self::Usage(_) => exit::USAGE,
             Self::Start(error) => error.exit_code(),
-            Self::Read { .. } | Self::Io { .. } | Self::Client(_) | Self::Server(_) => exit::FAILURE,
+            Self::Read { .. } | Self::Io { .. } | Self::Client(_) | Self::Server(_) => {
+                exit::FAILURE
+            }
         }
     }
 }
 
 /// How bytes stand in a text file.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     /// As they are.

@@ -40,7 +40,9 @@ impl Target {
             return Ok(Self { client, server: None });
         }
         let Some(dir) = &args.data_dir else {
-            return Err(TransferError::Usage("say where: --data-dir DIR or --connect HOST:PORT".into()));
+            return Err(TransferError::Usage(
+                "say where: --data-dir DIR or --connect HOST:PORT".into(),
+            ));
         };
         if must_exist && !dir.join("FORMAT").exists() {
             return Err(TransferError::Start(ServerError::DataDir {
@@ -52,7 +54,8 @@ impl Target {
         let config = LsmConfig { data_dir: dir.clone(), port: 0, ..LsmConfig::default() };
         let server = start::prepare(config)?.start(None, MoreListeners::default(), None)?;
         let stream = server.connector().connect(0);
-        let stream = stream.map_err(|source| TransferError::Io { op: "open", path: dir.clone(), source })?;
+        let stream =
+            stream.map_err(|source| TransferError::Io { op: "open", path: dir.clone(), source })?;
         Ok(Self { client: Client::over_unix(stream), server: Some(server) })
     }
 }
@@ -73,7 +76,8 @@ fn log_in(client: &mut Client, path: &Path) -> Result<()> {
 
 fn format_of(path: &Path, given: Option<Format>) -> Result<Format> {
     given.or_else(|| Format::of(path)).ok_or_else(|| {
-        let what = format!("{}: which format is it? Say --format jsonl, csv, aof or rdb", path.display());
+        let what =
+            format!("{}: which format is it? Say --format jsonl, csv, aof or rdb", path.display());
         TransferError::Usage(what)
     })
 }
@@ -95,7 +99,8 @@ pub fn run_import(args: &ImportArgs) -> Result<u8> {
         _ => Existing::Refuse,
     };
     if format == Format::Aof && existing == Existing::Skip {
-        let what = "--skip-existing: an AOF holds commands, which build on each other; use --replace";
+        let what =
+            "--skip-existing: an AOF holds commands, which build on each other; use --replace";
         return Err(TransferError::Usage(what.into()));
     }
     // Before anything is opened: what is not there makes no directory.
@@ -114,7 +119,9 @@ pub fn run_import(args: &ImportArgs) -> Result<u8> {
     let mut result = Ok(());
     for file in &files {
         result = import_file(&mut importer, file, format).map_err(|error| match error {
-            error if matches!(error, TransferError::Damaged { .. } | TransferError::Read { .. }) => {
+            error
+                if matches!(error, TransferError::Damaged { .. } | TransferError::Read { .. }) =>
+            {
                 TransferError::In { path: file.clone(), error: Box::new(error) }
             }
             other => other,
@@ -147,11 +154,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if fs::metadata(path).map_err(failed)?.is_dir() {
         let entries = fs::read_dir(path).map_err(failed)?.filter_map(std::result::Result::ok);
         let is_manifest = |path: &PathBuf| path.extension().is_some_and(|e| e == "manifest");
-        let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_manifest).collect();
+        let mut found: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(is_manifest).collect();
         match (found.pop(), found.is_empty()) {
             (Some(one), true) => manifest = one,
             _ => {
-                let what = format!("{}: a folder is imported by its manifest, and it has none or several", path.display());
+                let what = format!(
+                    "{}: a folder is imported by its manifest, and it has none or several",
+                    path.display()
+                );
                 return Err(TransferError::Usage(what));
             }
         }
@@ -160,13 +171,18 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         return Ok(vec![manifest]);
     }
     let names = aof::manifest(&mut Input::new(open(&manifest)?));
-    let names = names.map_err(|error| TransferError::In { path: manifest.clone(), error: Box::new(error) })?;
+    let names = names
+        .map_err(|error| TransferError::In { path: manifest.clone(), error: Box::new(error) })?;
     let dir = manifest.parent().unwrap_or(Path::new("."));
     Ok(names.iter().map(|name| dir.join(name)).collect())
 }
 
 fn open(path: &Path) -> Result<File> {
-    File::open(path).map_err(|source| TransferError::Io { op: "open", path: path.to_owned(), source })
+    File::open(path).map_err(|source| TransferError::Io {
+        op: "open",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn import_file(importer: &mut Importer, path: &Path, format: Format) -> Result<()> {
@@ -254,7 +270,9 @@ fn tell(summary: &Summary, began: Instant, is_dry: bool, is_cut: bool) {
         say(&format!("the first refusal: {refusal}"));
     }
     if summary.skipped(Skipped::Exists) > 0 && !is_dry {
-        say("keys that exist stay as they are; --replace overwrites them, --skip-existing takes it as meant");
+        say(
+            "keys that exist stay as they are; --replace overwrites them, --skip-existing takes it as meant",
+        );
     }
 }
 
@@ -288,7 +306,9 @@ pub fn run_export(args: &ExportArgs) -> Result<u8> {
     if !is_pipe(&args.file) {
         match &written {
             Ok(_) => {
-                File::open(&unfinished).and_then(|file| file.sync_all()).map_err(failed("write"))?;
+                File::open(&unfinished)
+                    .and_then(|file| file.sync_all())
+                    .map_err(failed("write"))?;
                 fs::rename(&unfinished, &args.file).map_err(failed("rename"))?;
             }
             // What is half there is of no use to anybody.
@@ -298,7 +318,10 @@ pub fn run_export(args: &ExportArgs) -> Result<u8> {
     let exported = written?;
     let Exported { keys, bytes, skipped } = &exported;
     let rate = per_second(*keys, began);
-    say(&format!("exported {keys} keys, {} of names and values, {rate} a second", show_size(*bytes)));
+    say(&format!(
+        "exported {keys} keys, {} of names and values, {rate} a second",
+        show_size(*bytes)
+    ));
     for (why, count) in skipped {
         say(&format!("skipped {count}: {why}"));
     }

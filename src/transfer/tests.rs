@@ -84,7 +84,10 @@ fn what_people_write_by_hand_is_taken() {
 #[test]
 fn what_is_no_entry_is_refused_with_its_place() {
     for (text, part) in [
-        ("{\"key\":\"a\",\"value\":\"b\"}\n{\"key\":\"a\"}\n", "offset 24: the line is no entry: missing field `value`"),
+        (
+            "{\"key\":\"a\",\"value\":\"b\"}\n{\"key\":\"a\"}\n",
+            "offset 24: the line is no entry: missing field `value`",
+        ),
         ("{\"key\":\"a\",\"value\":\"b\",\"ttl\":5}\n", "unknown field `ttl`"),
         ("{\"key\":\"a\",\"key\":\"a\",\"value\":\"b\"}\n", "duplicate field"),
         ("{\"key\":\"a\",\"value\":5}\n", "invalid type"),
@@ -190,7 +193,15 @@ fn a_cut_or_damaged_command_file_is_told() {
     let open = commands(&["SET a 1", "MULTI", "SET b 1"]);
     let error = read(Format::Aof, &open).unwrap_err().to_string();
     assert!(error.starts_with(&format!("offset {first}: a transaction begins here")), "{error}");
-    for text in ["*0\r\n", "*-1\r\n", "*1\r\n$-1\r\n", "SET a 1\r\n", "*99999999\r\n", "*1\r\n$3\r\nabcde", "*1\r\n$99999999999\r\n"] {
+    for text in [
+        "*0\r\n",
+        "*-1\r\n",
+        "*1\r\n$-1\r\n",
+        "SET a 1\r\n",
+        "*99999999\r\n",
+        "*1\r\n$3\r\nabcde",
+        "*1\r\n$99999999999\r\n",
+    ] {
         assert!(read(Format::Aof, text.as_bytes()).is_err(), "{text:?}");
     }
 }
@@ -201,7 +212,9 @@ fn a_manifest_names_its_files_in_order() {
     let text = "file a.aof.2.incr.aof seq 2 type i\nfile a.aof.1.base.rdb seq 1 type b\n\
                 file old.aof seq 1 type h\nfile a.aof.1.incr.aof seq 1 type i\n";
     assert_eq!(names(text).unwrap(), ["a.aof.1.base.rdb", "a.aof.1.incr.aof", "a.aof.2.incr.aof"]);
-    for text in ["file ../a seq 1 type b\n", "file a seq x type b\n", "nonsense\n", "file a seq 1 type z\n"] {
+    for text in
+        ["file ../a seq 1 type b\n", "file a seq x type b\n", "nonsense\n", "file a seq 1 type z\n"]
+    {
         assert!(names(text).is_err(), "{text}");
     }
 }

@@ -37,5 +37,6 @@ mod settings;
 mod shutdown;
 mod startup;
 mod tools;
+mod transfer;
 mod values;
 mod watching;

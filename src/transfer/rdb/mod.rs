@@ -60,7 +60,9 @@ impl Reader {
         let version = std::str::from_utf8(&digits).ok().and_then(|digits| digits.parse().ok());
         let Some(version) = version else { return Err(input.damaged("its version is no number")) };
         if version > VERSION_MAX {
-            let what = format!("version {version} is newer than {VERSION_MAX}, the last one that is known");
+            let what = format!(
+                "version {version} is newer than {VERSION_MAX}, the last one that is known"
+            );
             return Err(input.damaged(what));
         }
         Ok(Self { version, database: 0, is_over: false })
@@ -133,7 +135,9 @@ impl Reader {
         let stored = u64::from_le_bytes(input.array()?);
         // 0: it was written without.
         if stored != 0 && stored != computed {
-            return Err(input.damaged("the checksum of the file is wrong: something before it is damaged"));
+            return Err(
+                input.damaged("the checksum of the file is wrong: something before it is damaged")
+            );
         }
         Ok(())
     }
