@@ -12,8 +12,8 @@ use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::start::{self, Prepared};
-use rusty_lsm::tools;
 use rusty_lsm::transfer::{TransferError, run};
+use rusty_lsm::{service, tools};
 use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -100,10 +100,10 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let server = prepared.start(Some(listener), more, Some(shutdown))?;
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
-    // An error would be a thread that ended without a signal, which it does not.
-    if asked.recv().is_ok() {
-        tracing::info!("stopping: finishing what was read; a second signal ends at once");
-    }
+    service::ready(&address.to_string());
+    service::wait(&server, &asked);
+    tracing::info!("stopping: finishing what was read; a second signal ends at once");
+    service::stopping();
     server.stop()?;
     tracing::info!("stopped in order");
     Ok(())

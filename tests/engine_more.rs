@@ -394,7 +394,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn compare(seen: Vec<(Vec<u8>, Vec<u8>)>, model: &Model) {
+fn compare(seen: &[(Vec<u8>, Vec<u8>)], model: &Model) {
     assert_eq!(seen, model.clone().into_iter().collect::<Vec<_>>());
 }
 
@@ -422,15 +422,12 @@ proptest! {
                 Step::Batch(writes) => {
                     let mut batch = WriteBatch::new();
                     for (key, value) in writes {
-                        match value {
-                            Some(value) => {
-                                batch.put(&[key], &[value]);
-                                model.insert(vec![key], vec![value]);
-                            }
-                            None => {
-                                batch.delete(&[key]);
-                                model.remove(&[key][..]);
-                            }
+                        if let Some(value) = value {
+                            batch.put(&[key], &[value]);
+                            model.insert(vec![key], vec![value]);
+                        } else {
+                            batch.delete(&[key]);
+                            model.remove(&[key][..]);
                         }
                     }
                     engine.write(batch).unwrap();
@@ -438,15 +435,15 @@ proptest! {
                 Step::Snapshot => snapshots.push((engine.snapshot().unwrap(), model.clone())),
                 Step::Flush => engine.flush().unwrap(),
                 Step::Compact => engine.compact().unwrap(),
-                Step::Look => compare(all(engine.scan::<&[u8]>(..)), &model),
+                Step::Look => compare(&all(engine.scan::<&[u8]>(..)), &model),
             }
         }
-        compare(all(engine.scan::<&[u8]>(..)), &model);
+        compare(&all(engine.scan::<&[u8]>(..)), &model);
         let keys: Vec<[u8; 1]> = (0..40).map(|key| [key]).collect();
         let expected: Vec<_> = keys.iter().map(|key| model.get(&key[..]).cloned()).collect();
         prop_assert_eq!(engine.multi_get(&keys).unwrap(), expected);
         for (snapshot, then) in &snapshots {
-            compare(all(snapshot.scan::<&[u8]>(..)), then);
+            compare(&all(snapshot.scan::<&[u8]>(..)), then);
             for key in &keys {
                 prop_assert_eq!(snapshot.get(key).unwrap(), then.get(&key[..]).cloned());
             }

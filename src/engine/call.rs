@@ -220,7 +220,6 @@ impl Parked {
         tasks.into_values().for_each(Waker::wake);
     }
 
-    #[expect(clippy::disallowed_types, reason = "as the field")]
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Waker>> {
         // Whoever panicked inside has left a whole map behind.
         self.tasks.lock().unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -61,11 +61,9 @@ impl EngineError {
         match self {
             // Whoever has the directory open may close it.
             Self::Locked(_) => true,
-            // Settings, files and system stay as they are.
-            Self::Start(_) => false,
             Self::Shard(error) => error.is_retryable(),
-            // A core that is gone does not come back: open the directory anew.
-            Self::Closed | Self::Stop(_) => false,
+            // Settings, files and system stay as they are, and a core that is gone does not come back.
+            Self::Start(_) | Self::Closed | Self::Stop(_) => false,
         }
     }
 }

@@ -164,10 +164,6 @@ impl AsyncScan {
     ///
     /// # Errors
     /// `Shard`: reading or verifying a block.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "it is that of an iterator, but to be awaited"
-    )]
     pub async fn next(&mut self) -> Option<Result<Pair>> {
         let Self { scan, seat } = self;
         poll_fn(|context| {

@@ -42,7 +42,7 @@ impl Reader {
     ///
     /// # Errors
     /// Damage, or the end within a command or transaction, with its place.
-    pub fn next<R: Read>(&mut self, input: &mut Input<R>) -> Result<Option<Item>> {
+    pub fn next_item<R: Read>(&mut self, input: &mut Input<R>) -> Result<Option<Item>> {
         if !self.has_begun {
             self.has_begun = true;
             if input.peek()?.first() == Some(&b'R') {
@@ -50,7 +50,7 @@ impl Reader {
             }
         }
         if let Some(snapshot) = &mut self.snapshot {
-            if let Some(item) = snapshot.next(input)? {
+            if let Some(item) = snapshot.next_item(input)? {
                 return Ok(Some(item));
             }
             self.snapshot = None;

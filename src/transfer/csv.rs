@@ -102,7 +102,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// Damage, with the place where the record begins.
-    pub fn next(&mut self) -> Result<Option<Item>, TransferError> {
+    pub fn next_item(&mut self) -> Result<Option<Item>, TransferError> {
         self.left.set(RECORD_BYTES_MAX);
         let offset = self.offset();
         let is_there =

@@ -23,6 +23,7 @@ pub struct Exported {
 
 /// A file that is being written.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one for an export")]
 pub enum Output<W: Write> {
     Jsonl(W),
     Csv(csv::Writer<W>),

@@ -168,13 +168,10 @@ impl Importer {
         {
             self.settle()?;
         }
-        match &mut self.client {
-            Some(client) => client.queue(words),
-            None => {
-                self.answered(&sent, &Reply::Status("OK".into()))?;
-                return Ok(());
-            }
-        }
+        let Some(client) = &mut self.client else {
+            return self.answered(&sent, &Reply::Status("OK".into()));
+        };
+        client.queue(words);
         self.bytes += bytes;
         self.sent.push_back(sent);
         Ok(())

@@ -28,7 +28,7 @@ struct Line {
 ///
 /// # Errors
 /// Damage, with the place where the line begins.
-pub fn next<R: Read>(input: &mut Input<R>) -> Result<Option<Item>, TransferError> {
+pub fn next_item<R: Read>(input: &mut Input<R>) -> Result<Option<Item>, TransferError> {
     loop {
         let offset = input.offset();
         let Some(text) = input.line(LINE_BYTES_MAX)? else { return Ok(None) };

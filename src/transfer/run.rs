@@ -156,16 +156,15 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
         let is_manifest = |path: &PathBuf| path.extension().is_some_and(|e| e == "manifest");
         let mut found: Vec<PathBuf> =
             entries.map(|entry| entry.path()).filter(is_manifest).collect();
-        match (found.pop(), found.is_empty()) {
-            (Some(one), true) => manifest = one,
-            _ => {
-                let what = format!(
-                    "{}: a folder is imported by its manifest, and it has none or several",
-                    path.display()
-                );
-                return Err(TransferError::Usage(what));
-            }
-        }
+        let one = found.pop();
+        let Some(one) = one.filter(|_| found.is_empty()) else {
+            let what = format!(
+                "{}: a folder is imported by its manifest, and it has none or several",
+                path.display()
+            );
+            return Err(TransferError::Usage(what));
+        };
+        manifest = one;
     }
     if manifest.extension().is_none_or(|extension| extension != "manifest") {
         return Ok(vec![manifest]);
@@ -198,20 +197,20 @@ fn import_file(importer: &mut Importer, path: &Path, format: Format) -> Result<(
     let mut source: Box<dyn FnMut() -> Result<Option<Item>>> = match format {
         Format::Csv => {
             let mut reader = csv::Reader::begin(reader)?;
-            Box::new(move || reader.next())
+            Box::new(move || reader.next_item())
         }
         Format::Jsonl => {
             let mut input = Input::new(reader);
-            Box::new(move || jsonl::next(&mut input))
+            Box::new(move || jsonl::next_item(&mut input))
         }
         Format::Aof => {
             let (mut input, mut reader) = (Input::new(reader), aof::Reader::default());
-            Box::new(move || reader.next(&mut input))
+            Box::new(move || reader.next_item(&mut input))
         }
         Format::Rdb => {
             let mut input = Input::new(reader);
             let mut reader = rdb::Reader::begin(&mut input)?;
-            Box::new(move || reader.next(&mut input))
+            Box::new(move || reader.next_item(&mut input))
         }
     };
     let mut items = 0_u64;

@@ -28,18 +28,18 @@ fn collect(
 fn read(format: Format, bytes: &[u8]) -> Result<Vec<Item>, TransferError> {
     let mut input = Input::new(bytes);
     match format {
-        Format::Jsonl => collect(|| jsonl::next(&mut input)),
+        Format::Jsonl => collect(|| jsonl::next_item(&mut input)),
         Format::Csv => {
             let mut reader = csv::Reader::begin(bytes)?;
-            collect(|| reader.next())
+            collect(|| reader.next_item())
         }
         Format::Aof => {
             let mut reader = aof::Reader::default();
-            collect(|| reader.next(&mut input))
+            collect(|| reader.next_item(&mut input))
         }
         Format::Rdb => {
             let mut reader = super::rdb::Reader::begin(&mut input)?;
-            collect(|| reader.next(&mut input))
+            collect(|| reader.next_item(&mut input))
         }
     }
 }

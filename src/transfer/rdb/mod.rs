@@ -72,7 +72,7 @@ impl Reader {
     ///
     /// # Errors
     /// Damage, with its place.
-    pub fn next<R: Read>(&mut self, input: &mut Input<R>) -> Result<Option<Item>> {
+    pub fn next_item<R: Read>(&mut self, input: &mut Input<R>) -> Result<Option<Item>> {
         let mut expires_at_ms = 0;
         while !self.is_over {
             match input.byte()? {
@@ -153,7 +153,7 @@ mod tests {
         let mut input = Input::new(bytes);
         let mut reader = Reader::begin(&mut input)?;
         let mut items = Vec::new();
-        while let Some(item) = reader.next(&mut input)? {
+        while let Some(item) = reader.next_item(&mut input)? {
             items.push(item);
         }
         Ok(items)

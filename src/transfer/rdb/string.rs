@@ -122,23 +122,20 @@ pub(super) fn put_length(out: &mut Vec<u8>, len: u64) {
 
 /// Appends a string as Redis does, but never compressed: numbers of up to 32 bits in binary, all else as it is.
 pub(super) fn put_string(out: &mut Vec<u8>, string: &[u8]) {
-    match number(string) {
-        Some(number) => {
-            if let Ok(number) = i8::try_from(number) {
-                out.push(0xC0 | INT8);
-                out.extend_from_slice(&number.to_le_bytes());
-            } else if let Ok(number) = i16::try_from(number) {
-                out.push(0xC0 | INT16);
-                out.extend_from_slice(&number.to_le_bytes());
-            } else {
-                out.push(0xC0 | INT32);
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-        }
-        None => {
-            put_length(out, string.len() as u64);
-            out.extend_from_slice(string);
-        }
+    let Some(number) = number(string) else {
+        put_length(out, string.len() as u64);
+        out.extend_from_slice(string);
+        return;
+    };
+    if let Ok(number) = i8::try_from(number) {
+        out.push(0xC0 | INT8);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else if let Ok(number) = i16::try_from(number) {
+        out.push(0xC0 | INT16);
+        out.extend_from_slice(&number.to_le_bytes());
+    } else {
+        out.push(0xC0 | INT32);
+        out.extend_from_slice(&number.to_le_bytes());
     }
 }
 
