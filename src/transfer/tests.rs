@@ -11,7 +11,9 @@ fn entry(key: &[u8], value: &[u8], expires_at_ms: u64) -> Entry {
 
 fn written(format: Format, entries: &[Entry]) -> Vec<u8> {
     let mut output = Output::begin(format, Vec::new()).unwrap();
-    entries.iter().for_each(|entry| output.put(entry).unwrap());
+    for entry in entries {
+        output.put(entry).unwrap();
+    }
     output.end().unwrap()
 }
 

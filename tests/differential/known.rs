@@ -55,7 +55,7 @@ pub(crate) const KNOWN: &[Known] = &[
         matches: |part| {
             is(part.words, &["scan"])
                 && part.words.get(1).is_some_and(|cursor| cursor != b"0")
-                && part.ours == b"-ERR invalid cursor\r\n"
+                && part.ours.starts_with(b"-ERR invalid cursor")
         },
     },
     Known {

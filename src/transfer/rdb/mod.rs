@@ -166,7 +166,9 @@ mod tests {
     fn written(entries: &[Entry]) -> Vec<u8> {
         let mut out = Vec::new();
         let mut writer = Writer::begin(&mut out).unwrap();
-        entries.iter().for_each(|entry| writer.put(entry).unwrap());
+        for entry in entries {
+            writer.put(entry).unwrap();
+        }
         writer.end().unwrap();
         out
     }
