@@ -7,17 +7,27 @@ use clap::{Args, ValueEnum};
 use crate::transfer::Format;
 
 /// What stands below the help of `import`.
-pub const IMPORT_HELP: &str = "Only strings are imported; what is left out is counted, with the reason. Everything goes the way of a SET: limits,
-durability and a full disk hold for it. Exit codes: 0 all of it; 1 a key was refused, or exists and neither
---replace nor --skip-existing was given; 65 the file is damaged (what came before stays imported).
+pub const IMPORT_HELP: &str =
+    "Only strings are imported; what is left out is counted, with the reason.
+Every key goes the way of a SET: limits, durability and a full disk hold for it.
+An AOF holds commands: they go into an empty target, or with --replace.
+
+Exit codes: 0 all of it; 1 a key was refused, or exists and neither --replace nor
+--skip-existing was given; 65 the file is damaged (what came before stays imported).
+
 Examples:
   rusty-lsm import dump.rdb --connect 127.0.0.1:8080
   rusty-lsm import appendonlydir/ --data-dir ./db_data
-  rusty-lsm export - --format jsonl --data-dir ./db_data | gzip > keys.jsonl.gz";
+  zcat keys.jsonl.gz | rusty-lsm import - --format jsonl --data-dir ./db_data";
 
 /// What stands below the help of `export`.
-pub const EXPORT_HELP: &str = "An export of a data directory is of one moment; of a server that is written to meanwhile it is not.
-Files of --format rdb and aof are read by redis-server 7.0 and later.";
+pub const EXPORT_HELP: &str =
+    "A data directory is exported as it is at one moment; a server that is written to is not.
+Files of the formats rdb and aof are read by redis-server 7.0 and later.
+
+Examples:
+  rusty-lsm export keys.csv --connect 127.0.0.1:8080 --prefix user:
+  rusty-lsm export - --format jsonl --data-dir ./db_data | gzip > keys.jsonl.gz";
 
 /// Where the keys are.
 #[derive(Debug, Clone, Args)]

@@ -12,11 +12,16 @@ use std::io::Read;
 
 use super::{Input, Item, Skipped, TransferError, rdb};
 use crate::command;
+use crate::limits::{BULK_BYTES_CAP, REQUEST_SLACK_BYTES};
 
 type Result<T> = std::result::Result<T, TransferError>;
 
 /// Arguments of one command; the server's own bound.
 const ARGS_MAX: u64 = crate::limits::ARGS_MAX as u64;
+/// Bytes of one command's words: what no server takes more of.
+const COMMAND_BYTES_MAX: u64 = BULK_BYTES_CAP as u64 + REQUEST_SLACK_BYTES as u64;
+/// What a command that waits takes beside its words, about.
+const COMMAND_OVERHEAD_BYTES: usize = 128;
 /// A line of the file that is no string, in bytes.
 const LINE_BYTES_MAX: usize = 64 << 10;
 /// Bytes of one transaction that wait for its EXEC.
@@ -90,7 +95,8 @@ impl Reader {
                 self.is_other_database = words.get(1).is_none_or(|database| database != b"0");
             }
             _ => {
-                let bytes = words.iter().map(Vec::len).sum::<usize>();
+                let bytes =
+                    words.iter().map(|word| word.len() + COMMAND_OVERHEAD_BYTES).sum::<usize>();
                 let item = self.judge(words, &name);
                 let Some((items, begin, held)) = &mut self.open else { return Ok(Some(item)) };
                 *held += bytes;
@@ -138,11 +144,13 @@ fn next_command<R: Read>(input: &mut Input<R>) -> Result<Option<Vec<Vec<u8>>>> {
     if count == 0 || count > ARGS_MAX {
         return Err(input.damaged(format!("a command of {count} words; 1 to {ARGS_MAX} are taken")));
     }
-    let mut words = Vec::new();
+    let (mut words, mut all_bytes) = (Vec::new(), 0_u64);
     for _ in 0..count {
         let len = announced(input, b'$')?;
-        if len > shard::limits::VALUE_BYTES_CAP as u64 {
-            return Err(input.damaged(format!("a word of {len} bytes")));
+        all_bytes = all_bytes.saturating_add(len);
+        if all_bytes > COMMAND_BYTES_MAX {
+            let what = format!("a command of more than {COMMAND_BYTES_MAX} bytes");
+            return Err(input.damaged(what));
         }
         words.push(input.bytes(len)?);
         if input.array()? != *b"\r\n" {

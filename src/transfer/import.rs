@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::{Entry, Item, Skipped, TransferError};
 use crate::client::{Client, Reply};
 use crate::config::parse_size;
+use crate::limits::REQUEST_SLACK_BYTES;
 
 /// Commands that are under way at once.
 const COMMANDS_MAX: usize = 1_000;
@@ -153,7 +154,11 @@ impl Importer {
         if !self.rules.keeps_ttl && !drop_ttl(&mut words) {
             return Ok(());
         }
-        if words.iter().any(|word| word.len() > self.value_bytes_max) {
+        let bytes = words.iter().map(Vec::len).sum::<usize>();
+        // What a server takes of one command is a value and what may lie around it.
+        if words.iter().any(|word| word.len() > self.value_bytes_max)
+            || bytes > self.value_bytes_max + REQUEST_SLACK_BYTES as usize
+        {
             self.summary.skip(Skipped::TooLong);
             return Ok(());
         }

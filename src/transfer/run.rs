@@ -1,18 +1,19 @@
 //! What `rusty-lsm import` and `export` do: find both ends, show the progress, tell what came of it.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal as _, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::export::{Exported, Output, export};
 use super::import::{Existing, Importer, Rules, Summary};
 use super::{Format, Input, Item, Skipped, TransferError, aof, csv, jsonl, rdb};
 use crate::cli::transfer::{ExportArgs, ImportArgs, TargetArgs, Ttl};
 use crate::client::{Client, Reply};
-use crate::config::{LsmConfig, show_size};
+use crate::config::LsmConfig;
 use crate::error::{ServerError, exit};
 use crate::net::listeners::MoreListeners;
 use crate::server::Server;
@@ -63,6 +64,8 @@ impl Target {
 /// With the first line of a file as the password.
 fn log_in(client: &mut Client, path: &Path) -> Result<()> {
     let failed = |source| TransferError::Io { op: "read", path: path.to_owned(), source };
+    let is_private = crate::config::is_private(path);
+    is_private.map_err(|what| TransferError::Usage(format!("{}: {what}", path.display())))?;
     let mut text = Vec::new();
     let file = File::open(path).map_err(failed)?;
     file.take(crate::limits::PASSWORD_FILE_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
@@ -259,8 +262,9 @@ fn tell(summary: &Summary, began: Instant, is_dry: bool, is_cut: bool) {
     let commands = if *commands > 0 { format!(" and {commands} commands") } else { String::new() };
     let rate = per_second(keys + summary.commands, began);
     say(&format!(
-        "{done}{so_far} {keys} keys{commands}, {} of names and values, {rate} a second, in {round_trips} round trips",
-        show_size(*bytes)
+        "{done}{so_far} {keys} keys{commands}, {} of names and values, {rate} a second, in {round_trips} round trip{}",
+        HumanBytes(*bytes),
+        if *round_trips == 1 { "" } else { "s" }
     ));
     for (why, count) in &summary.skipped {
         say(&format!("skipped {count}: {why}"));
@@ -295,7 +299,10 @@ pub fn run_export(args: &ExportArgs) -> Result<u8> {
             let what = format!("{} exists already; --replace overwrites it", args.file.display());
             return Err(TransferError::Usage(what));
         }
-        Box::new(File::create(&unfinished).map_err(failed("create"))?)
+        // Whoever may not read the data directory may not read this.
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        Box::new(options.open(&unfinished).map_err(failed("create"))?)
     };
     let began = Instant::now();
     let bar = bar(None);
@@ -319,7 +326,7 @@ pub fn run_export(args: &ExportArgs) -> Result<u8> {
     let rate = per_second(*keys, began);
     say(&format!(
         "exported {keys} keys, {} of names and values, {rate} a second",
-        show_size(*bytes)
+        HumanBytes(*bytes)
     ));
     for (why, count) in skipped {
         say(&format!("skipped {count}: {why}"));

@@ -1,7 +1,8 @@
 //! Import, export, DUMP and RESTORE: with files that redis-server itself has made, and with ours given to it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -312,6 +313,7 @@ fn every_format_goes_out_and_comes_back_the_same() {
         let home = temp_dir();
         let file = home.path().join(format!("keys.{format}"));
         ended(&["export", text(&file), "--connect", &address], 0);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let said = ended(&["export", text(&file), "--connect", &address], 2);
         assert!(said.contains("exists already; --replace"), "{said}");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "nothing unfinished is left");
@@ -456,12 +458,17 @@ fn a_password_is_wanted_and_given() {
     let home = temp_dir();
     let secret = home.path().join("secret");
     fs::write(&secret, "hunter2\n").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(0o644)).unwrap();
     let Some(redis) = Redis::start(temp_dir(), &["--requirepass", "hunter2"]) else { return };
     let address = format!("127.0.0.1:{}", redis.port);
     let file = home.path().join("keys.csv");
     fs::write(&file, "key,value\na,b\n").unwrap();
     let said = ended(&["import", text(&file), "--connect", &address], 1);
     assert!(said.contains("NOAUTH"), "{said}");
+    let words = ["import", text(&file), "--connect", &address, "--password-file", text(&secret)];
+    let said = ended(&words, 2);
+    assert!(said.contains("others may read it"), "{said}");
+    fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
     ended(&["import", text(&file), "--connect", &address, "--password-file", text(&secret)], 0);
     fs::write(&secret, "wrong\n").unwrap();
     let said =
