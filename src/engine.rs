@@ -67,6 +67,11 @@ impl CoreTools {
     pub(crate) fn new(shard: Shard<GlommioEnv>, env: GlommioEnv) -> Self {
         Self { shard, env, scans: Rc::default() }
     }
+
+    /// For a task of its own.
+    pub(crate) fn parts(&self) -> (Shard<GlommioEnv>, &GlommioEnv) {
+        (self.shard.clone(), &self.env)
+    }
 }
 
 /// Why a call on the engine failed.

@@ -51,6 +51,7 @@ pub mod tools;
 mod apply;
 mod ask;
 mod asked;
+pub mod backup;
 mod dispatch;
 mod execute;
 mod facts;
