@@ -4,13 +4,15 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
 use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
+use rusty_lsm::live::StopWish;
+use rusty_lsm::server::Server;
 use rusty_lsm::start::{self, Prepared};
 use rusty_lsm::tools;
 use shard::check::dump::Kinds;
@@ -86,19 +88,28 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let server = prepared.start(Some(listener), more, Some(shutdown))?;
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
-    // An error would be a thread that ended without a signal, which it does not.
-    if asked.recv().is_ok() {
-        tracing::info!("stopping: finishing what was read; a second signal ends at once");
-    }
+    await_stop(&server, &asked);
+    tracing::info!("stopping: finishing what was read; a second signal ends at once");
     server.stop()?;
     tracing::info!("stopped in order");
     Ok(())
 }
 
+/// Returns when the server is to end. Who wants a checkpoint before gets one, or the server goes on.
+fn await_stop(server: &Server, asked: &Receiver<StopWish>) {
+    // An error would be a thread that ended without a signal, which it does not.
+    while let Ok(StopWish { save: true }) = asked.recv() {
+        match server.save() {
+            Ok(_) => return,
+            Err(error) => tracing::error!(%error, "SHUTDOWN SAVE: the server goes on"),
+        }
+    }
+}
+
 /// Takes signals: the first asks for an orderly end, a later one ends at once. Before the server serves, the first does,
 /// too: nothing was acknowledged yet, and a start that was ended half-way is begun anew by the next.
 #[expect(clippy::exit, reason = "whoever sent the signal does not want to wait")]
-fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
+fn heed(mut signals: Signals, ask: &Sender<StopWish>, serving: &AtomicBool) {
     let mut first: Option<Instant> = None;
     for _ in signals.forever() {
         match first {
@@ -109,7 +120,7 @@ fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
             None => {
                 first = Some(Instant::now());
                 // The receiver lives as long as the process.
-                let _ = ask.send(());
+                let _ = ask.send(StopWish { save: false });
             }
             Some(first) if first.elapsed() < SAME_WISH => {}
             Some(_) => std::process::exit(exit::FAILURE.into()),

@@ -127,6 +127,7 @@ pub enum CommandId {
     AclWhoami,
     Bgrewriteaof,
     Bgsave,
+    Checkpoint,
     Cluster,
     Command,
     CommandCount,
