@@ -57,7 +57,7 @@ pub const VERSION: u32 = 2;
 /// What is written where there is no generation to tell: older releases read it.
 const VERSION_1: u32 = 1;
 /// What may lie in a directory that is to become ours: our own beginnings, what a new file system holds, and checkpoints.
-const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, "lost+found", BACKUPS];
+pub(crate) const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, "lost+found", BACKUPS];
 /// Where checkpoints lie unless `backup_dir` says otherwise.
 pub(crate) const BACKUPS: &str = "backups";
 /// In the directory of a checkpoint: what it is.
@@ -183,6 +183,11 @@ pub enum Shards {
     Asked(u32),
     /// One per core: for a new directory. An old one keeps its own, as keys lie where its table says.
     Default(u32),
+}
+
+/// Whether there is a data directory at `path`: one that has its FORMAT.
+pub(crate) fn is_made(path: &Path) -> bool {
+    path.join(FORMAT).exists()
 }
 
 /// A data directory that is ours and nobody else's while this value lives.

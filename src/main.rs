@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use rusty_lsm::backup;
 use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
@@ -38,6 +39,9 @@ fn main() -> ExitCode {
         },
         Command::Check(args) => end(tools::check(&args)),
         Command::Repair(args) => end(tools::repair(&args)),
+        Command::Checkpoint(args) => end(backup::checkpoint(&args)),
+        Command::Restore(args) => end(backup::restore(&args)),
+        Command::Reshard(args) => end(tools::reshard(&args)),
         Command::DumpWal(args) => end(tools::dump(&args, Kinds::Segment)),
         Command::DumpSst(args) => end(tools::dump(&args, Kinds::Table)),
         Command::DumpManifest(args) => end(tools::dump(&args, Kinds::Manifest)),
@@ -67,6 +71,9 @@ fn run_start(args: &StartArgs) -> Result<(), ServerError> {
         let plan = config.derive(shards, &HostMemory::detect())?;
         print(&format!("the settings are usable; memory: {plan}\n"));
         return Ok(());
+    }
+    if let (true, Some(shards)) = (args.reshard, config.shards) {
+        tools::reshard_for_start(&config.data_dir, shards)?;
     }
     serve(start::prepare(config)?)
 }

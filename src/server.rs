@@ -585,15 +585,15 @@ impl Seed {
 }
 
 /// What a core found in its shard's directory.
-struct Looked {
-    dir: PathBuf,
-    is_new: bool,
-    has_data: bool,
+pub(crate) struct Looked {
+    pub(crate) dir: PathBuf,
+    pub(crate) is_new: bool,
+    pub(crate) has_data: bool,
 }
 
 /// Before a server serves, it has opened all shards: one that was never there, beside one that holds data, was taken away. An
 /// empty one in its place would answer "no such key" for all that it held.
-fn none_is_missing(inspected: &[Looked]) -> Result<(), ServerError> {
+pub(crate) fn none_is_missing(inspected: &[Looked]) -> Result<(), ServerError> {
     let has_served = inspected.iter().any(|looked| looked.has_data);
     match inspected.iter().find(|looked| looked.is_new && has_served) {
         None => Ok(()),

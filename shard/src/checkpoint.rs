@@ -81,6 +81,9 @@ impl<E: Env> Shard<E> {
         let env = &inner.env;
         make_dir(env, dir).await?;
         // The pin. No await between the three.
+        if inner.closing.get() {
+            return Err(Error::Closing);
+        }
         let (view, state) = (self.view(), inner.manifest.state());
         assert_eq!(state.flushed_seq, inner.progress.flushed.get(), "both change in one stretch");
         for (_, table) in view.version.tables() {

@@ -3,13 +3,16 @@
 //! it prints is written where it arises.
 //!
 //! - `check`, `repair`: findings of all shards, and what concerns more than one of them.
+//! - `reshard`: the same keys in another number of shards. `shards`: all shards of a directory, opened.
 //! - `rows`: a dump's records as text or JSON.
 //! - `output`: lines, and the progress on a terminal.
 
-mod check;
-mod output;
+pub(crate) mod check;
+pub(crate) mod output;
 mod repair;
+mod reshard;
 mod rows;
+pub(crate) mod shards;
 
 use std::future::Future;
 use std::path::Path;
@@ -26,6 +29,7 @@ use crate::runtime::{self, CoreContext, CoreOptions};
 
 pub use self::check::check;
 pub use self::repair::repair;
+pub use self::reshard::{reshard, reshard_for_start};
 
 /// Prints the records of a file. Answers whether all of it could be read.
 ///
@@ -54,8 +58,14 @@ pub fn dump(args: &DumpArgs, kind: Kinds) -> Result<bool, ServerError> {
     }
 }
 
+/// Bytes of the files in a directory; 0 if it is absent.
+fn bytes_in(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+}
+
 /// Runs `work` on a core of its own.
-fn on_a_core<T, Run>(
+pub(crate) fn on_a_core<T, Run>(
     work: impl FnOnce(GlommioEnv) -> Run + Send + 'static,
 ) -> Result<T, ServerError>
 where

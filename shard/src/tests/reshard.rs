@@ -9,7 +9,6 @@ use super::effort::{Effort, Place, say};
 use super::story::{Bytes, Model, contents};
 use super::{key, tiny};
 use crate::batch::Op;
-use crate::env::Env;
 use crate::env::sim::{Crash, Sim, SimEnv};
 use crate::error::{Error, Result};
 use crate::key::{Identity, hash};
@@ -21,7 +20,7 @@ use crate::shard::Shard;
 const LATER_MS: u64 = 7_000_000_000_000;
 
 fn table() -> TableOptions {
-    TableOptions { table_bytes: 4 << 10, ..tiny(SyncPolicy::Always).table }
+    TableOptions { table_bytes: 3 << 10, compression: false, ..tiny(SyncPolicy::Always).table }
 }
 
 fn route(shards: u64) -> impl Fn(&[u8]) -> usize {
@@ -37,12 +36,20 @@ fn targets(generation: u128, shards: u32) -> Vec<Target> {
 }
 
 async fn open_all(env: &SimEnv, targets: &[Target], options: &Options) -> Vec<Shard<SimEnv>> {
+    try_open_all(env, targets, options).await.unwrap()
+}
+
+async fn try_open_all(
+    env: &SimEnv,
+    targets: &[Target],
+    options: &Options,
+) -> Result<Vec<Shard<SimEnv>>> {
     let mut shards = Vec::new();
     for Target { dir, identity } in targets {
-        let inspected = inspect(env, dir, *identity, options.clone()).await.unwrap();
-        shards.push(inspected.open(|_, _| {}).await.unwrap().0);
+        let inspected = inspect(env, dir, *identity, options.clone()).await?;
+        shards.push(inspected.open(|_, _| {}).await?.0);
     }
-    shards
+    Ok(shards)
 }
 
 async fn close_all(shards: Vec<Shard<SimEnv>>) {
@@ -79,11 +86,14 @@ async fn fill(env: &SimEnv) -> Model {
 /// From two shards to three, and the comparison. A failure leaves all closed.
 async fn reshard(env: &SimEnv) -> Result<Compared> {
     let options = reading_options(table());
-    let sources = open_all(env, &targets(1, 2), &options).await;
+    let sources = try_open_all(env, &targets(1, 2), &options).await?;
     let copied = copy(env, &sources, &targets(2, 3), &route(3), &table(), &mut |_| {}).await;
-    let compared = match copied {
-        Ok(()) => {
-            let made = open_all(env, &targets(2, 3), &options).await;
+    let opened = match copied {
+        Ok(()) => try_open_all(env, &targets(2, 3), &options).await,
+        Err(error) => Err(error),
+    };
+    let compared = match opened {
+        Ok(made) => {
             let compared = compare(env, &sources, &made, &route(3), &mut |_| {}).await;
             close_all(made).await;
             compared
