@@ -393,7 +393,8 @@ fn check_no_checkpoint(path: &Path) -> Result<(), ServerError> {
     if !path.join(CHECKPOINT).exists() {
         return Ok(());
     }
-    let remedy = format!("make a data directory of it: rusty-lsm restore {} --data-dir DIR", path.display());
+    let remedy =
+        format!("make a data directory of it: rusty-lsm restore {} --data-dir DIR", path.display());
     Err(refuse(path, "it is a checkpoint, and stays as it is", &remedy))
 }
 

@@ -43,6 +43,7 @@ pub mod preflight;
 pub mod resp;
 pub mod runtime;
 pub mod server;
+pub mod service;
 pub mod slots;
 pub mod start;
 pub mod telemetry;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
@@ -13,9 +13,8 @@ use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::live::StopWish;
-use rusty_lsm::server::Server;
 use rusty_lsm::start::{self, Prepared};
-use rusty_lsm::tools;
+use rusty_lsm::{service, tools};
 use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -95,22 +94,13 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let server = prepared.start(Some(listener), more, Some(shutdown))?;
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
-    await_stop(&server, &asked);
+    service::ready(&address.to_string());
+    service::wait(&server, &asked);
     tracing::info!("stopping: finishing what was read; a second signal ends at once");
+    service::stopping();
     server.stop()?;
     tracing::info!("stopped in order");
     Ok(())
-}
-
-/// Returns when the server is to end. Who wants a checkpoint before gets one, or the server goes on.
-fn await_stop(server: &Server, asked: &Receiver<StopWish>) {
-    // An error would be a thread that ended without a signal, which it does not.
-    while let Ok(StopWish { save: true }) = asked.recv() {
-        match server.save() {
-            Ok(_) => return,
-            Err(error) => tracing::error!(%error, "SHUTDOWN SAVE: the server goes on"),
-        }
-    }
 }
 
 /// Takes signals: the first asks for an orderly end, a later one ends at once. Before the server serves, the first does,

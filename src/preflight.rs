@@ -49,9 +49,9 @@ pub fn backup_dir(data_dir: &Path, backup_dir: Option<&Path>) -> Result<(), Serv
     let here = Path::new(".");
     // It is made with the first checkpoint: until then it lies where the directory above it does.
     let above = wanted.ancestors().map(|dir| if dir.as_os_str().is_empty() { here } else { dir });
-    let there = above.map(device).find(|device| {
-        !matches!(device, Err(error) if error.kind() == io::ErrorKind::NotFound)
-    });
+    let there = above
+        .map(device)
+        .find(|device| !matches!(device, Err(error) if error.kind() == io::ErrorKind::NotFound));
     let there = there.unwrap_or(Err(io::ErrorKind::NotFound.into()));
     let there = there.map_err(|e| ServerError::io("look at", wanted, e))?;
     if device(data_dir).map_err(|e| ServerError::io("look at", data_dir, e))? == there {
@@ -63,7 +63,8 @@ pub fn backup_dir(data_dir: &Path, backup_dir: Option<&Path>) -> Result<(), Serv
             wanted.display(),
             data_dir.display()
         ),
-        remedy: "name a directory on the same one, and copy checkpoints away from there (rsync)".into(),
+        remedy: "name a directory on the same one, and copy checkpoints away from there (rsync)"
+            .into(),
     })
 }
 

@@ -24,6 +24,7 @@ use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
 use crate::access::Penalties;
+use crate::backup::saver::Outcome;
 use crate::backup::{Name, Saver};
 use crate::command::info;
 use crate::error::ServerError;
@@ -68,6 +69,8 @@ pub struct Setup {
     pub telemetry: crate::telemetry::Static,
     /// Where checkpoints go.
     pub backup_root: PathBuf,
+    /// Whom a long start is told of, in words.
+    pub tell: Option<fn(&str)>,
 }
 
 /// What all cores share.
@@ -187,6 +190,7 @@ pub struct Server {
     /// By core: it has ended.
     ends: Vec<Arc<AtomicBool>>,
     recovery: Vec<Recovery>,
+    tell: Option<fn(&str)>,
     /// Held for the life of the server: the name of the unix socket, and the lock on the directory.
     _socket_file: Option<SocketFile>,
     _data_dir: DataDir,
@@ -339,6 +343,7 @@ impl Server {
             ends: running.ends(),
             cores: Some(running),
             recovery: vec![Recovery::default(); cores],
+            tell: setup.tell,
             _socket_file: socket_file,
             _data_dir: data_dir,
         };
@@ -386,6 +391,10 @@ impl Server {
                 Report::Replayed(index, bytes, total) => {
                     if told.elapsed() >= Duration::from_secs(1) {
                         told = Instant::now();
+                        if let Some(tell) = &self.tell {
+                            let percent = (bytes * 100).checked_div(total).unwrap_or(100);
+                            tell(&format!("replaying the log of shard {index}: {percent} %"));
+                        }
                         tracing::info!(
                             shard = index,
                             bytes,
@@ -421,17 +430,22 @@ impl Server {
         }
     }
 
+    /// Cores that have not gone round for a second, though nothing keeps them waiting.
+    pub fn stalled_cores(&self) -> u64 {
+        self.shared.watch.get().map_or(0, |watch| watch.stalled_cores.load(Ordering::Relaxed))
+    }
+
     /// For connections from within the process.
     pub fn connector(&self) -> Connector {
         Connector { shared: Arc::clone(&self.shared), slots: self.slots.clone() }
     }
 
-    /// Makes the checkpoint that SAVE makes, and waits for it.
+    /// Begins to make the checkpoint that SAVE makes.
     ///
     /// # Errors
-    /// `Backup`: one is being made; a shard's error; `Io`.
-    pub fn save(&self) -> Result<PathBuf, ServerError> {
-        self.shared.save(None, Name::dump(), true)
+    /// One is being made.
+    pub fn begin_save(&self) -> Result<Outcome, String> {
+        self.shared.begin_save(Name::dump(), true)
     }
 
     /// Makes a checkpoint in `dir`, which is absent and lies on the file system of the data directory, and waits for it.
@@ -446,7 +460,7 @@ impl Server {
             remedy: "use another name".into(),
         })?;
         let root = dir.parent().filter(|root| !root.as_os_str().is_empty());
-        self.shared.save(Some(root.unwrap_or(Path::new("."))), name, false)
+        self.shared.save(root.unwrap_or(Path::new(".")), name)
     }
 
     /// What recovery did, shard by shard.

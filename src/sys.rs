@@ -39,9 +39,8 @@ pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     let other = CString::new(other.as_os_str().as_bytes())?;
     let here = libc::AT_FDCWD;
     // SAFETY: both paths end with a zero byte and live as long as the call.
-    let result = unsafe {
-        libc::renameat2(here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE)
-    };
+    let result =
+        unsafe { libc::renameat2(here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

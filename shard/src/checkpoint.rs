@@ -199,7 +199,8 @@ async fn transfer<E: Env>(
         match env.link(source, target).await {
             Ok(()) => return Ok(how),
             Err(error) if wants_copy(&error) => {
-                let what = format!("tables are copied from here on, since links are refused: {error}");
+                let what =
+                    format!("tables are copied from here on, since links are refused: {error}");
                 tell(Event::Note(Finding { path: source.to_owned(), offset: None, what }));
             }
             Err(error) => return Err(Error::io("making a second name for", source, &error)),

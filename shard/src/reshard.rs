@@ -253,11 +253,7 @@ fn smallest<E: Env>(scans: &[Scan<E>]) -> Option<usize> {
 }
 
 /// Step 1. `None`: this target is complete.
-async fn open_side<E: Env>(
-    env: &E,
-    target: &Target,
-    last_seq: SeqNo,
-) -> Result<Option<Side<E>>> {
+async fn open_side<E: Env>(env: &E, target: &Target, last_seq: SeqNo) -> Result<Option<Side<E>>> {
     let Target { dir, identity } = target;
     let (dir, identity) = (dir.clone(), *identity);
     env.create_dir(&dir).await.map_err(|error| Error::io("creating", &dir, &error))?;

@@ -49,12 +49,14 @@ impl Draft {
         let lock = lock(root)?;
         let replaced = look(root, &name)?;
         if replaced.is_some() && !replaces {
-            let remedy = format!("use another name, or delete it: rusty-lsm checkpoint --delete {name}");
+            let remedy =
+                format!("use another name, or delete it: rusty-lsm checkpoint --delete {name}");
             return Err(refused(&root.join(name.as_str()), "it exists", &remedy));
         }
         clear(root)?;
         let replaces = replaced.is_some();
-        let draft = Self { root: root.to_owned(), name, format, replaces, is_done: false, _lock: lock };
+        let draft =
+            Self { root: root.to_owned(), name, format, replaces, is_done: false, _lock: lock };
         let tmp = draft.tmp();
         let made = DirBuilder::new().mode(0o700).create(&tmp);
         made.map_err(|e| ServerError::io("create", &tmp, e))?;
@@ -92,7 +94,8 @@ impl Draft {
         write_description(&tmp.join(CHECKPOINT), &description)?;
         // Ends with a sync of the directory: all names in it are durable then.
         write_format(&tmp, &self.format)?;
-        let named = if self.replaces { sys::exchange(&tmp, &path) } else { fs::rename(&tmp, &path) };
+        let named =
+            if self.replaces { sys::exchange(&tmp, &path) } else { fs::rename(&tmp, &path) };
         named.map_err(|e| ServerError::io("rename", &tmp, e))?;
         self.is_done = true;
         sync_dir(&self.root)?;

@@ -25,7 +25,7 @@
 mod draft;
 mod offline;
 mod restore;
-pub(crate) mod saver;
+pub mod saver;
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -149,7 +149,11 @@ impl Description {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(ServerError::io("read", &path, error)),
             Ok(_) => toml::from_str(&text).map(Some).map_err(|error| {
-                refused(dir, &format!("its {CHECKPOINT} cannot be read: {}", error.message()), "take another one")
+                refused(
+                    dir,
+                    &format!("its {CHECKPOINT} cannot be read: {}", error.message()),
+                    "take another one",
+                )
             }),
         }
     }
@@ -169,11 +173,15 @@ fn look(root: &Path, name: &Name) -> Result<Option<Description>, ServerError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(ServerError::io("look at", &path, error)),
         Ok(found) if found.is_dir() => {}
-        Ok(_) => return Err(refused(&path, "it is no directory", "take it away, or use another name")),
+        Ok(_) => {
+            return Err(refused(&path, "it is no directory", "take it away, or use another name"));
+        }
     }
     match Description::read(&path)? {
         Some(found) => Ok(Some(found)),
-        None => Err(refused(&path, "it is no checkpoint of ours", "take it away, or use another name")),
+        None => {
+            Err(refused(&path, "it is no checkpoint of ours", "take it away, or use another name"))
+        }
     }
 }
 
@@ -225,7 +233,9 @@ pub(crate) fn delete(root: &Path, name: &Name) -> Result<Description, ServerErro
 fn lock(root: &Path) -> Result<File, ServerError> {
     let made = fs::DirBuilder::new().mode(0o700).create(root);
     match made {
-        Ok(()) => sync_dir(root.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))?,
+        Ok(()) => sync_dir(
+            root.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        )?,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && root.is_dir() => {}
         Err(error) => return Err(ServerError::io("create", root, error)),
     }
@@ -239,7 +249,11 @@ fn lock(root: &Path) -> Result<File, ServerError> {
     if sys::try_lock(&file).map_err(|e| ServerError::io("lock", &path, e))? {
         Ok(file)
     } else {
-        Err(refused(root, "another checkpoint is being made or deleted there", "try again when it is done"))
+        Err(refused(
+            root,
+            "another checkpoint is being made or deleted there",
+            "try again when it is done",
+        ))
     }
 }
 

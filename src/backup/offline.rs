@@ -77,7 +77,8 @@ fn show(root: &Path) -> Result<(), ServerError> {
 }
 
 fn ask(address: &str, name: &Name, password: Option<&Path>) -> Result<String, ServerError> {
-    let failed = |what: String| refused(Path::new(name.as_str()), &what, "look at the server's log");
+    let failed =
+        |what: String| refused(Path::new(name.as_str()), &what, "look at the server's log");
     let mut client = Client::connect(address).map_err(|error| failed(error.to_string()))?;
     let mut command = |words: &[&[u8]]| match client.command(words) {
         Ok(Reply::Error(text)) => Err(failed(format!("{address} answers: {text}"))),

@@ -40,7 +40,8 @@ const MARK: &str = "RESTORING";
 pub fn restore(args: &RestoreArgs) -> Result<bool, ServerError> {
     let from = &args.checkpoint;
     if Description::read(from)?.is_none() {
-        let remedy = "name the directory of a checkpoint: rusty-lsm checkpoint --list --data-dir DIR";
+        let remedy =
+            "name the directory of a checkpoint: rusty-lsm checkpoint --list --data-dir DIR";
         return Err(refused(from, "it is no checkpoint: it has no file CHECKPOINT", remedy));
     }
     let source = DataDir::existing(from, true)?;
@@ -110,7 +111,8 @@ impl Place {
             remedy: remedy.into(),
         };
         let name = to.file_name().and_then(|name| name.to_str());
-        let name = name.ok_or_else(|| data_dir("its path has no name at its end", "name a directory"))?;
+        let name =
+            name.ok_or_else(|| data_dir("its path has no name at its end", "name a directory"))?;
         let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new(".")).to_owned();
         let tmp = parent.join(format!(".{name}.restoring"));
@@ -122,7 +124,8 @@ impl Place {
         if !found.is_dir() {
             return Err(data_dir("it is no directory", "name another --data-dir"));
         }
-        let above = fs::metadata(&place.parent).map_err(|e| ServerError::io("look at", &place.parent, e))?;
+        let above = fs::metadata(&place.parent)
+            .map_err(|e| ServerError::io("look at", &place.parent, e))?;
         if above.dev() != found.dev() {
             let what = "a file system is mounted there, and it is replaced as a whole";
             return Err(data_dir(what, "name a directory below it"));
@@ -134,7 +137,8 @@ impl Place {
         };
         if names.into_iter().any(is_data) {
             if !replace {
-                let remedy = "name another --data-dir, or add --replace: the old one is kept beside it";
+                let remedy =
+                    "name another --data-dir, or add --replace: the old one is kept beside it";
                 return Err(data_dir("it has data", remedy));
             }
             place.old = Some(DataDir::existing(to, false)?);
@@ -147,7 +151,11 @@ impl Place {
         if self.tmp.exists() {
             if !self.tmp.join(MARK).exists() && DataDir::existing(&self.tmp, true).is_err() {
                 let remedy = "take it away: it is where the data is made";
-                return Err(refused(&self.tmp, "it is there, and not of an earlier restore", remedy));
+                return Err(refused(
+                    &self.tmp,
+                    "it is there, and not of an earlier restore",
+                    remedy,
+                ));
             }
             fs::remove_dir_all(&self.tmp).map_err(|e| ServerError::io("remove", &self.tmp, e))?;
         }
@@ -173,7 +181,8 @@ impl Place {
         sync_dir(parent)?;
         let backups = tmp.join(BACKUPS);
         if backups.exists() {
-            fs::rename(&backups, to.join(BACKUPS)).map_err(|e| ServerError::io("move", &backups, e))?;
+            fs::rename(&backups, to.join(BACKUPS))
+                .map_err(|e| ServerError::io("move", &backups, e))?;
             sync_dir(to)?;
             sync_dir(tmp)?;
         }
@@ -181,7 +190,10 @@ impl Place {
             let kept = self.kept();
             fs::rename(tmp, &kept).map_err(|e| ServerError::io("rename", tmp, e))?;
             let mut output = Output::new(Path::new(""));
-            output.line(&format!("the old data is in {}: delete it when it is not needed", kept.display()));
+            output.line(&format!(
+                "the old data is in {}: delete it when it is not needed",
+                kept.display()
+            ));
         } else {
             // Nothing of value was in it.
             let _removed = fs::remove_dir_all(tmp);

@@ -21,7 +21,7 @@ use crate::server::{LIFE_CHECK, Shared};
 use crate::sys;
 
 /// What became of a checkpoint: where it lies, or what went wrong. Empty: it is under way.
-pub(crate) type Outcome = Arc<OnceLock<Result<PathBuf, String>>>;
+pub type Outcome = Arc<OnceLock<Result<PathBuf, String>>>;
 
 /// In Redis' words.
 pub(crate) const BUSY: &str = "Background save already in progress";
@@ -142,21 +142,15 @@ impl Shared {
         }
     }
 
-    /// Makes a checkpoint on this thread, which is none of a core. `root`: another place than that of the settings.
+    /// Makes a checkpoint under `root` on this thread, which is none of a core.
     ///
     /// # Errors
     /// `Backup`: one is being made, or the name is taken; a shard's error; `Io`.
-    pub(crate) fn save(
-        &self,
-        root: Option<&Path>,
-        name: Name,
-        replaces: bool,
-    ) -> Result<PathBuf, ServerError> {
-        let root = root.unwrap_or(&self.saver.root);
+    pub(crate) fn save(&self, root: &Path, name: Name) -> Result<PathBuf, ServerError> {
         if !self.saver.enter() {
             return Err(super::refused(root, BUSY, "try again when it is done"));
         }
-        let made = self.save_now(root, name, replaces);
+        let made = self.save_now(root, name, false);
         self.saver.leave(made.is_ok());
         made
     }

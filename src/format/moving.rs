@@ -68,10 +68,12 @@ impl Move {
     }
 
     fn decode(file: &Path, bytes: &[u8]) -> Result<Self, ServerError> {
-        let damaged = |what: &str| ServerError::Damaged {
+        let damaged = |what: &str| {
+            ServerError::Damaged {
             path: file.to_owned(),
             what: what.into(),
             remedy: "the data is where FORMAT says; remove this file and start, shards that FORMAT does not name stay".into(),
+        }
         };
         let split = bytes.split_last_chunk();
         let (body, crc) = split.ok_or_else(|| damaged("it is too short"))?;

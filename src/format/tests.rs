@@ -264,7 +264,8 @@ fn the_bytes_are_pinned() {
 
 #[test]
 fn a_newer_format_is_named_as_such() {
-    let mut bytes = Format { directory: 1, generation: 0, slots: SlotTable::contiguous(1) }.encode();
+    let mut bytes =
+        Format { directory: 1, generation: 0, slots: SlotTable::contiguous(1) }.encode();
     bytes[8] = 9;
     let error = Format::decode(Path::new("d/FORMAT"), &bytes).unwrap_err();
     assert_eq!(error.exit_code(), 78);

@@ -22,8 +22,8 @@ use tracing::{info, warn};
 use self::sys::{install_interrupt, name_thread, pin_to, thread_id};
 use self::watchdog::{Watchdog, Watched};
 
-pub use self::sys::{available_cpus, cpu_quota};
 pub(crate) use self::sys::run_on;
+pub use self::sys::{available_cpus, cpu_quota};
 pub use self::watchdog::WatchCounters;
 
 /// Registered with each of glommio's three rings; above 2 MiB the registration often fails for lack of lockable

@@ -50,7 +50,9 @@ impl LateReply {
                 }
                 reply
             }),
-            Self::Save(outcome) => outcome.get().map(|made| reply_of(made, |_, out| writer::ok(out))),
+            Self::Save(outcome) => {
+                outcome.get().map(|made| reply_of(made, |_, out| writer::ok(out)))
+            }
             Self::Checkpoint(outcome) => outcome.get().map(|made| {
                 reply_of(made, |path, out| writer::bulk(out, path.as_os_str().as_encoded_bytes()))
             }),
@@ -58,10 +60,7 @@ impl LateReply {
     }
 }
 
-fn reply_of(
-    made: &Result<PathBuf, String>,
-    write: impl FnOnce(&PathBuf, &mut Vec<u8>),
-) -> Vec<u8> {
+fn reply_of(made: &Result<PathBuf, String>, write: impl FnOnce(&PathBuf, &mut Vec<u8>)) -> Vec<u8> {
     let mut reply = Vec::new();
     match made {
         Ok(path) => write(path, &mut reply),

@@ -33,6 +33,7 @@ mod pubsub;
 mod resp;
 mod restart;
 mod security;
+mod service;
 mod settings;
 mod shutdown;
 mod startup;

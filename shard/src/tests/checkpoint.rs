@@ -222,7 +222,8 @@ fn crash_everywhere(seed: u64, every: u64, clones: &Rc<Cell<u64>>) {
     let sim = Sim::new(seed);
     let moments = Cell::new(seed);
     let watch = {
-        let (teller, history, clones) = (Rc::clone(&teller), Rc::clone(&history), Rc::clone(clones));
+        let (teller, history, clones) =
+            (Rc::clone(&teller), Rc::clone(&history), Rc::clone(clones));
         move |env: &SimEnv, kind: Kind| {
             teller.look();
             let changes = !matches!(kind, Kind::Read | Kind::List | Kind::Len | Kind::Close);
@@ -234,7 +235,13 @@ fn crash_everywhere(seed: u64, every: u64, clones: &Rc<Cell<u64>>) {
                 return;
             }
             let _place = Place(format!("at operation {} of the disk, {kind:?}", env.operations()));
-            let kinds = [Crash::SyncedOnly, Crash::Random, Crash::Random, Crash::Everything, Crash::Process];
+            let kinds = [
+                Crash::SyncedOnly,
+                Crash::Random,
+                Crash::Random,
+                Crash::Everything,
+                Crash::Process,
+            ];
             let turn = usize::try_from(moments.get() / every % 5).unwrap();
             let (kind, seed) = (kinds[turn], moments.get());
             let _place = Place(format!("{kind:?} with seed {seed}"));
@@ -292,14 +299,20 @@ fn a_crash_at_any_operation_leaves_the_shard_and_a_whole_checkpoint_or_none() {
     for seed in effort.seeds.clone() {
         crash_everywhere(seed, effort.every, &clones);
     }
-    say(&format!("seeds {:?}: {} crashes around a checkpoint: no violation", effort.seeds, clones.get()));
+    say(&format!(
+        "seeds {:?}: {} crashes around a checkpoint: no violation",
+        effort.seeds,
+        clones.get()
+    ));
 }
 
 /// Each operation on the new directory fails in turn: an error, and the shard goes on as if nothing had been asked.
 #[test]
 fn a_checkpoint_that_fails_leaves_the_shard_as_it_was() {
     let mut failures = 0;
-    for (number, fault) in (1..200).flat_map(|number| [(number, Fault::eio()), (number, Fault::enospc())]) {
+    for (number, fault) in
+        (1..200).flat_map(|number| [(number, Fault::eio()), (number, Fault::enospc())])
+    {
         let sim = Sim::new(11);
         let done = sim.run(async |env| {
             make_root(&env).await;
@@ -388,7 +401,9 @@ fn copies_of_one_shard_give_their_files_different_numbers() {
         let common = env.list(&from).await.unwrap();
         let dirs = [DIR, "/r", "/s"].map(Path::new);
         for to in &dirs[1..] {
-            checkpoint::restore(&env, &from, to, IDENTITY, Transfer::Link, &mut |_| {}).await.unwrap();
+            checkpoint::restore(&env, &from, to, IDENTITY, Transfer::Link, &mut |_| {})
+                .await
+                .unwrap();
         }
         let mut seen: Vec<String> = Vec::new();
         for dir in dirs {
@@ -397,7 +412,8 @@ fn copies_of_one_shard_give_their_files_different_numbers() {
             shard.flush().await.unwrap();
             shard.close().await.unwrap();
             let names = env.list(dir).await.unwrap();
-            let numbered = names.into_iter().filter(|name| name != "CURRENT" && !common.contains(name));
+            let numbered =
+                names.into_iter().filter(|name| name != "CURRENT" && !common.contains(name));
             let own: Vec<String> = numbered.collect();
             assert!(own.len() > 3, "{own:?}");
             for name in &own {

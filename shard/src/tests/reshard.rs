@@ -154,7 +154,8 @@ fn a_copy_that_is_killed_is_gone_on_with() {
     let mut crashes = 0;
     for at in (1..operations).step_by(usize::try_from(effort.every).unwrap()) {
         for (kind, seed) in kinds.into_iter().zip(at..) {
-            let _place = Place(format!("killed at operation {at} of {operations}, {kind:?}, seed {seed}"));
+            let _place =
+                Place(format!("killed at operation {at} of {operations}, {kind:?}, seed {seed}"));
             let sim = start();
             sim.crash_at(at);
             sim.try_run(async |env| reshard(&env).await.map(drop));
@@ -179,7 +180,10 @@ fn what_is_there_already_is_not_written_again() {
     prepared.run(async |env| fill(&env).await);
     let written = |sim: &Sim| {
         sim.run(async |env| reshard(&env).await.unwrap());
-        sim.trace().iter().filter(|line| line.contains("Open /g2-") && line.contains(".sst CreateNew")).count()
+        sim.trace()
+            .iter()
+            .filter(|line| line.contains("Open /g2-") && line.contains(".sst CreateNew"))
+            .count()
     };
     let whole = prepared.crash(Crash::SyncedOnly, 1);
     let tables = written(&whole);
@@ -223,15 +227,24 @@ fn the_comparison_sees_each_difference() {
         reshard(&env).await.unwrap();
         model
     });
-    let (some, value) = model.iter().nth(40).map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap();
+    let (some, value) =
+        model.iter().nth(40).map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap();
     let home = route(3)(&some);
     let changes: Vec<(usize, Op<'_>, &str)> = vec![
         (home, Op::Delete { key: &some }, "is missing"),
         (home, Op::Put { key: &some, value: b"x", expires_at_ms: 0 }, "is another one"),
-        (home, Op::Put { key: &some, value: &value, expires_at_ms: LATER_MS - 1 }, "is another one"),
+        (
+            home,
+            Op::Put { key: &some, value: &value, expires_at_ms: LATER_MS - 1 },
+            "is another one",
+        ),
         // The same again has another number.
         (home, Op::Put { key: &some, value: &value, expires_at_ms: 0 }, "is another one"),
-        ((home + 1) % 3, Op::Put { key: b"key-zzz", value: b"x", expires_at_ms: 0 }, "was never there"),
+        (
+            (home + 1) % 3,
+            Op::Put { key: b"key-zzz", value: b"x", expires_at_ms: 0 },
+            "was never there",
+        ),
     ];
     for (target, op, says) in changes {
         let sim = prepared.crash(Crash::SyncedOnly, 1);

@@ -80,7 +80,9 @@ async fn run(env: &GlommioEnv, mut data_dir: DataDir, wanted: u32) -> Result<(),
                 moving.clear(data_dir.path(), data_dir.format())?;
                 output.line("what was made was not the same, and is removed; the old shards are as they were");
             } else {
-                output.line("the old shards are as they were; run it again, and it goes on where it was");
+                output.line(
+                    "the old shards are as they were; run it again, and it goes on where it was",
+                );
             }
             Err(error)
         }
@@ -89,7 +91,8 @@ async fn run(env: &GlommioEnv, mut data_dir: DataDir, wanted: u32) -> Result<(),
 
 /// Whether `path` is of a new shard.
 fn is_new(moving: &Move, data_dir: &DataDir, path: &Path) -> bool {
-    crate::format::moving::shard_paths(&moving.new, data_dir.path()).any(|dir| path.starts_with(dir))
+    crate::format::moving::shard_paths(&moving.new, data_dir.path())
+        .any(|dir| path.starts_with(dir))
 }
 
 /// Step 1. `None`: the directory has so many shards.
@@ -143,8 +146,9 @@ async fn move_opened(
     let slots: &SlotTable = &moving.new.slots;
     let route = |key: &[u8]| usize::from(slots.shard_of_key(key));
     let targets: Vec<Target> = super::check::identities(&moving.new)
-        .map(|(index, identity)| {
-            Target { dir: moving.new.shard_path(data_dir.path(), index), identity }
+        .map(|(index, identity)| Target {
+            dir: moving.new.shard_path(data_dir.path(), index),
+            identity,
         })
         .collect();
     output.begin(format!("writing {} shards", targets.len()));

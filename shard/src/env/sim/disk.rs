@@ -64,9 +64,15 @@ enum What {
     Create(String),
     CreateDir(String),
     Remove(String),
-    Rename { from: String, to: String },
+    Rename {
+        from: String,
+        to: String,
+    },
     /// A second name, here, for a file of any directory.
-    LinkTo { ino: Ino, to: String },
+    LinkTo {
+        ino: Ino,
+        to: String,
+    },
 }
 
 /// How a write ends.
