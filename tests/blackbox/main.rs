@@ -14,6 +14,7 @@
 mod common;
 
 mod admin;
+mod backup;
 mod clients;
 mod clients_command;
 mod doors;
@@ -30,6 +31,7 @@ mod memory;
 mod multikey;
 mod pipelining;
 mod pubsub;
+mod reshard;
 mod resp;
 mod restart;
 mod security;
