@@ -552,7 +552,7 @@ pub(crate) fn sync_dir(path: &Path) -> Result<(), ServerError> {
 }
 
 /// Makes what `file`, open at `path`, holds durable: bytes, or names.
-fn sync(file: &File, path: &Path) -> io::Result<()> {
+pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
     #[cfg(test)]
     tests::note_sync(path);
     let _ = path;
@@ -564,4 +564,4 @@ fn refuse(path: &Path, what: &str, remedy: &str) -> ServerError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,10 +18,13 @@ use std::path::{Path, PathBuf};
 
 use shard::checkpoint::Checkpoint;
 
-use super::{Description, Name, clear, lock, look, refused, remove};
+use super::{Description, Name, clear, list, lock, look, refused, remove};
 use crate::error::ServerError;
-use crate::format::{CHECKPOINT, Format, sync_dir, write_format};
+use crate::format::{CHECKPOINT, Format, sync, sync_dir, write_format};
 use crate::sys;
+
+/// Checkpoints under one root. Each keeps space and names; who makes more than that in a loop is stopped.
+const CHECKPOINTS_MAX: usize = 1_000;
 
 /// A checkpoint without its name.
 #[derive(Debug)]
@@ -52,6 +55,11 @@ impl Draft {
             let remedy =
                 format!("use another name, or delete it: rusty-lsm checkpoint --delete {name}");
             return Err(refused(&root.join(name.as_str()), "it exists", &remedy));
+        }
+        if replaced.is_none() && list(root)?.len() >= CHECKPOINTS_MAX {
+            let what =
+                format!("there are {CHECKPOINTS_MAX} checkpoints already, which is the limit");
+            return Err(refused(root, &what, "delete some: rusty-lsm checkpoint --delete NAME"));
         }
         clear(root)?;
         let replaces = replaced.is_some();
@@ -126,7 +134,7 @@ fn write_description(path: &Path, description: &Description) -> Result<(), Serve
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        sync(&file, path)
     };
     write().map_err(|e| ServerError::io("write", path, e))
 }

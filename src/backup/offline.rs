@@ -10,11 +10,11 @@ use shard::reshard::reading_options;
 
 use super::{Description, Draft, Name, delete, list, refused, root};
 use crate::cli::data::CheckpointArgs;
-use crate::client::{Client, Reply};
+use crate::client::{Client, ClientError, Reply};
 use crate::config::show_size;
 use crate::error::ServerError;
 use crate::format::DataDir;
-use crate::tools::{on_a_core, shards};
+use crate::tools::{on_a_core, shards, stamp};
 
 /// Makes, lists or deletes checkpoints, and prints what was done. Answers true.
 ///
@@ -54,7 +54,8 @@ fn say(line: &str) {
 }
 
 fn held(found: &Description) -> String {
-    format!("{} tables, {}", found.tables(), show_size(found.bytes() >> 20 << 20))
+    // To a kilobyte: a size that is not whole is shown in bytes.
+    format!("{} tables, {}", found.tables(), show_size(found.bytes().next_multiple_of(1 << 10)))
 }
 
 fn show(root: &Path) -> Result<(), ServerError> {
@@ -66,8 +67,8 @@ fn show(root: &Path) -> Result<(), ServerError> {
         let seqs: Vec<String> =
             description.shards.iter().map(|shard| shard.last_seq.to_string()).collect();
         say(&format!(
-            "{name}  made {} s since 1970, {}, {} shards up to operation {}",
-            description.made_s,
+            "{name}  {}  {}, {} shards up to operation {}",
+            stamp(description.made_s),
             held(&description),
             seqs.len(),
             seqs.join(", ")
@@ -79,7 +80,11 @@ fn show(root: &Path) -> Result<(), ServerError> {
 fn ask(address: &str, name: &Name, password: Option<&Path>) -> Result<String, ServerError> {
     let failed =
         |what: String| refused(Path::new(name.as_str()), &what, "look at the server's log");
-    let mut client = Client::connect(address).map_err(|error| failed(error.to_string()))?;
+    let absent = |error: ClientError| {
+        let remedy = "start it, or name another --connect, or the closed directory with --data-dir";
+        refused(Path::new(name.as_str()), &error.to_string(), remedy)
+    };
+    let mut client = Client::connect(address).map_err(absent)?;
     let mut command = |words: &[&[u8]]| match client.command(words) {
         Ok(Reply::Error(text)) => Err(failed(format!("{address} answers: {text}"))),
         Ok(reply) => Ok(reply),

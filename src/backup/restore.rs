@@ -26,8 +26,8 @@ use crate::error::ServerError;
 use crate::format::{BACKUPS, DataDir, HARMLESS, sync_dir, write_format};
 use crate::sys;
 use crate::tools::check::{check_all, shards};
-use crate::tools::on_a_core;
 use crate::tools::output::Output;
+use crate::tools::{on_a_core, stamp};
 
 /// In a directory that is being made; it goes right before the directory gets its name.
 const MARK: &str = "RESTORING";
@@ -203,6 +203,8 @@ impl Place {
 
     fn kept(&self) -> PathBuf {
         let name = self.to.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.parent.join(format!("{name}.replaced-{}", sys::wall_us() / 1_000_000))
+        let name = format!("{name}.replaced-{}", stamp(sys::wall_us() / 1_000_000));
+        // As the data directory was named.
+        self.to.with_file_name(name)
     }
 }

@@ -70,6 +70,33 @@ fn a_draft_gets_its_name_or_leaves_nothing() {
     assert_eq!(held(&path), "1");
 }
 
+/// All of it is durable before it has its name, and a replaced one goes last.
+#[test]
+fn a_checkpoint_is_durable_in_this_order() {
+    let (_guard, root) = dir();
+    make(&root, "a", "1", true).unwrap();
+    let (outer, tmp) = (root.parent().unwrap(), root.join(".a.tmp"));
+    let parts = [CHECKPOINT, "FORMAT", "FORMAT.tmp", "shard-000"];
+    for there in [&[][..], &["a"]] {
+        let wanted: Vec<(PathBuf, Vec<&str>)> = vec![
+            (outer.to_owned(), vec!["backups"]),
+            (tmp.join(CHECKPOINT), vec![parts[0], parts[3]]),
+            (tmp.join("FORMAT.tmp"), vec![parts[0], parts[2], parts[3]]),
+            (tmp.clone(), vec![parts[0], parts[1], parts[3]]),
+            // The replaced one has the other name then.
+            (root.clone(), [&[".a.tmp"][..there.len()], &[".lock", "a"]].concat()),
+        ];
+        let skipped = there.len();
+        let found = crate::format::tests::synced();
+        let found: Vec<(PathBuf, Vec<&str>)> = found
+            .iter()
+            .map(|(path, names)| (path.clone(), names.iter().map(String::as_str).collect()))
+            .collect();
+        assert_eq!(found, wanted[skipped..]);
+        make(&root, "a", "2", true).unwrap();
+    }
+}
+
 #[test]
 fn one_that_is_replaced_is_whole_until_the_new_one_is() {
     let (_guard, root) = dir();

@@ -5,22 +5,23 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 /// Below `checkpoint --help`.
-pub const CHECKPOINT_HELP: &str = "A checkpoint has second names of the tables (hard links): it is made in a moment, takes no space at first, and keeps what the
-data directory gives up meanwhile, at most as much again as the data was. Copy it away with any tool, as rsync -a: its files
-never change, and the next one shares most of them.
+pub const CHECKPOINT_HELP: &str = "A checkpoint has second names of the tables (hard links): it takes no space at first, and keeps
+what the data directory gives up meanwhile, at most as much again as the data was. Copy it away
+with any tool, as rsync -a: its files never change, and the next one shares most of them.
 
   rusty-lsm checkpoint monday --connect 127.0.0.1:8080
   rusty-lsm checkpoint --list --data-dir ./db_data
   rusty-lsm checkpoint --delete monday --data-dir ./db_data";
 
 /// Below `restore --help`.
-pub const RESTORE_HELP: &str = "The checkpoint is verified before, and the result after. It may be a copy from anywhere. Exit code 65: it is damaged, and
-nothing was made. Settings that CONFIG REWRITE has kept are not in it.";
+pub const RESTORE_HELP: &str = "The checkpoint, which may be a copy from anywhere, is verified before, and the result after. Exit
+code 65: it is damaged, and nothing was made. Settings that CONFIG REWRITE has kept are not in it.";
 
 /// Below `reshard --help`.
-pub const RESHARD_HELP: &str = "Every key is written anew, and compared with the old one before the new shards count: that takes the space of the data
-once more until the old shards are removed. Killed, or out of space, it is run again and goes on; a server that is started
-instead goes on with the old shards, and what was made is removed.";
+pub const RESHARD_HELP: &str = "Every key is written anew, and compared with the old one before the new shards count: that takes
+the space of the data once more until the old shards are removed. Killed, or out of space, it is
+run again and goes on; a server that is started instead goes on with the old shards, and what was
+made is removed.";
 
 #[derive(Debug, Clone, Args)]
 #[command(group(ArgGroup::new("what").required(true).args(["name", "list", "delete"])))]

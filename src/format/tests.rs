@@ -30,6 +30,11 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
+/// What was synced since the last call, and what was beside it at that moment.
+pub(crate) fn synced() -> Vec<(PathBuf, Vec<String>)> {
+    SYNCED.take()
+}
+
 pub(super) fn note_sync(path: &Path) {
     SYNCED.with_borrow_mut(|synced| synced.push((path.to_owned(), names(path))));
 }

@@ -29,6 +29,7 @@ use crate::runtime::{self, CoreContext, CoreOptions};
 
 pub use self::check::check;
 pub use self::repair::repair;
+pub(crate) use self::repair::stamp;
 pub use self::reshard::{reshard, reshard_for_start};
 
 /// Prints the records of a file. Answers whether all of it could be read.

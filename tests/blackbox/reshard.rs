@@ -7,16 +7,19 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use crate::common::{
-    Client, Options, Reply, Server, is_stand_in, program_command, run_to_end,
-};
+use crate::common::{Client, Options, Reply, Server, is_stand_in, program_command, run_to_end};
 
 const LOCKED: i32 = 75;
 const CONFIG: i32 = 78;
 const KEYS: u32 = 6_000;
 
 fn options(shards: u32) -> Options {
-    Options { shards: Some(shards), memtable: Some("2MB"), sync: Some("everysec"), ..Options::default() }
+    Options {
+        shards: Some(shards),
+        memtable: Some("2MB"),
+        sync: Some("everysec"),
+        ..Options::default()
+    }
 }
 
 fn reshard(shards: u32, dir: &Path) -> Command {
@@ -101,7 +104,10 @@ fn two_shards_become_three_and_two_again() {
     let start = ["start", "--port", "1", "--shards", "3", "--data-dir", dir.to_str().unwrap()];
     run_to_end(program_command().args(start)).refused(&[CONFIG], &[&command]);
     let said = resharded(3, &dir);
-    assert!(said.contains("from 2 to 3 shards: needs ") && said.contains("3 shards instead of 2"), "{said}");
+    assert!(
+        said.contains("from 2 to 3 shards: needs ") && said.contains("3 shards instead of 2"),
+        "{said}"
+    );
     assert_eq!(names(&dir), ["shard-000-g1", "shard-001-g1", "shard-002-g1"]);
     server.start_again(&options(3));
     verify(&mut server.client());
@@ -123,7 +129,8 @@ fn two_shards_become_three_and_two_again() {
     // A checkpoint of three shards restores three.
     let to = server.home().path().join("three");
     let from = PathBuf::from(String::from_utf8(checkpoint).unwrap());
-    let restored = run_to_end(program_command().arg("restore").arg(from).arg("--data-dir").arg(&to));
+    let restored =
+        run_to_end(program_command().arg("restore").arg(from).arg("--data-dir").arg(&to));
     assert_eq!(restored.code, Some(0), "{}", restored.stderr);
     let check = run_to_end(program_command().arg("check").arg(&to));
     assert_eq!(check.code, Some(0), "{}", check.stderr);

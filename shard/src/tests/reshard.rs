@@ -66,7 +66,7 @@ async fn fill(env: &SimEnv) -> Model {
     for step in 0..500_u32 {
         let key = key(step % 170);
         let shard = &shards[route(2)(&key)];
-        let value = format!("{step}").repeat(20).into_bytes();
+        let value = format!("{step}").repeat(120).into_bytes();
         let op = match step % 11 {
             0 => Op::Delete { key: &key },
             1 => Op::Put { key: &key, value: &value, expires_at_ms: LATER_MS + u64::from(step) },
@@ -187,11 +187,15 @@ fn what_is_there_already_is_not_written_again() {
     };
     let whole = prepared.crash(Crash::SyncedOnly, 1);
     let tables = written(&whole);
-    let half = prepared.crash(Crash::SyncedOnly, 1);
-    half.crash_at(whole.operations() / 2);
-    half.try_run(async |env| reshard(&env).await.map(drop));
-    let rest = written(&half.crash(Crash::Process, 1));
-    assert!(rest < tables * 3 / 4, "{rest} of {tables} tables after half of the operations");
+    let rest = |tenths: u64| {
+        let part = prepared.crash(Crash::SyncedOnly, 1);
+        part.crash_at(whole.operations() * tenths / 10);
+        part.try_run(async |env| reshard(&env).await.map(drop));
+        written(&part.crash(Crash::Process, 1))
+    };
+    let rests: Vec<usize> = (1..10).map(rest).collect();
+    assert!(rests.iter().any(|&rest| rest > 0 && rest < tables * 3 / 4), "{rests:?} of {tables}");
+    assert!(rests.is_sorted_by(|before, after| before >= after), "{rests:?}");
     assert!(written(&whole.crash(Crash::SyncedOnly, 1)) == 0, "complete");
 }
 
@@ -201,7 +205,7 @@ fn a_full_disk_ends_it_and_changes_nothing() {
     sim.run(async |env| {
         let model = fill(&env).await;
         let mut refused = 0;
-        for free in [100 << 10, 200 << 10, 260 << 10] {
+        for free in [100 << 10, 260 << 10, 300 << 10, 340 << 10] {
             env.set_free_bytes(free);
             match reshard(&env).await {
                 Err(error) => {
