@@ -84,6 +84,9 @@ pub enum EngineError {
     /// The shard of the key refused or failed.
     #[error(transparent)]
     Shard(#[from] shard::error::Error),
+    /// No checkpoint was made.
+    #[error("{0}")]
+    Checkpoint(String),
     /// A core has ended without being told to; the log says why.
     #[error("the engine is closed")]
     Closed,
@@ -242,6 +245,16 @@ impl Engine {
             sources.push(Source { page: Vec::new().into_iter().peekable(), more: true });
         }
         ScanIter { engine: self.clone(), id, sources }
+    }
+
+    /// Makes a checkpoint of all shards in `dir`, which is absent and lies on the same file system: of each shard one moment, with
+    /// all that was acknowledged before. Others go on meanwhile. Durable when it returns; `rusty-lsm restore` makes a database of it.
+    ///
+    /// # Errors
+    /// `Checkpoint`: the place cannot be used, another one is being made, or a shard failed.
+    pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let made = self.inner.server.checkpoint(dir.as_ref());
+        made.map(drop).map_err(|error| EngineError::Checkpoint(error.to_string()))
     }
 
     /// Closes the database if this is the last handle; else it stays open for the others. Nothing is flushed: the next

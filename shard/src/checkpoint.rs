@@ -72,6 +72,7 @@ impl<E: Env> Shard<E> {
     /// `ReadOnly`, `DiskFull`, `Closing`; `Io` when a name or the manifest cannot be made. What was made of `dir` is left there.
     pub async fn checkpoint(&self, dir: &Path) -> Result<Checkpoint> {
         let inner = &self.inner;
+        let _under_way = UnderWay::of(self);
         // A flush would wait for space.
         if inner.space.is_full() {
             return Err(self.disk_full_error());
@@ -87,6 +88,9 @@ impl<E: Env> Shard<E> {
         let (view, state) = (self.view(), inner.manifest.state());
         assert_eq!(state.flushed_seq, inner.progress.flushed.get(), "both change in one stretch");
         for (_, table) in view.version.tables() {
+            if inner.closing.get() {
+                return Err(Error::Closing);
+            }
             let from = table.handle.path();
             let to = table::path(dir, table.meta.number);
             let linked = env.link(from, &to).await;
@@ -99,6 +103,23 @@ impl<E: Env> Shard<E> {
         drop(view);
         self.collect_garbage().await;
         Ok(Checkpoint::of(&state))
+    }
+}
+
+/// Keeps [`Shard::close`] waiting until a checkpoint that was begun has ended, which it does soon then.
+struct UnderWay<'a, E: Env>(&'a Shard<E>);
+
+impl<'a, E: Env> UnderWay<'a, E> {
+    fn of(shard: &'a Shard<E>) -> Self {
+        let tasks = &shard.inner.background.tasks;
+        tasks.set(tasks.get() + 1);
+        Self(shard)
+    }
+}
+
+impl<E: Env> Drop for UnderWay<'_, E> {
+    fn drop(&mut self) {
+        self.0.task_ended();
     }
 }
 

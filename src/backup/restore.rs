@@ -10,9 +10,11 @@
 //!
 //! # Invariants
 //! - The data directory is the old one or the new one, whole, at every moment.
-//! - Nothing that holds data is deleted.
+//! - Nothing that holds data is deleted: what is unfinished has the file `RESTORING`, which goes before the data directory is touched.
+//!   A directory of that name without it is what an earlier restore was killed with behind step 4; it is kept.
+//! - One restore at a time in one directory: it holds a lock on the directory above.
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
@@ -39,13 +41,15 @@ const MARK: &str = "RESTORING";
 /// `Backup`, `DataDir`: what is no checkpoint, a directory that has data; `Locked`; a missing io_uring; `Io`.
 pub fn restore(args: &RestoreArgs) -> Result<bool, ServerError> {
     let from = &args.checkpoint;
+    let place = Place::at(&args.data_dir)?;
+    place.finish_earlier()?;
     if Description::read(from)?.is_none() {
         let remedy =
             "name the directory of a checkpoint: rusty-lsm checkpoint --list --data-dir DIR";
         return Err(refused(from, "it is no checkpoint: it has no file CHECKPOINT", remedy));
     }
     let source = DataDir::existing(from, true)?;
-    let place = Place::look(&args.data_dir, args.replace)?;
+    let place = place.look(from, args.replace)?;
     let how = if args.copy { Transfer::Copy } else { Transfer::Link };
     let made = on_a_core(async move |env| {
         let mut output = Output::new(source.path());
@@ -101,36 +105,59 @@ struct Place {
     is_there: bool,
     /// A data directory, whose lock is held.
     old: Option<DataDir>,
+    /// On the directory above.
+    _lock: File,
 }
 
 impl Place {
-    fn look(to: &Path, replace: bool) -> Result<Self, ServerError> {
-        let data_dir = |what: &str, remedy: &str| ServerError::DataDir {
-            path: to.to_owned(),
-            what: what.into(),
-            remedy: remedy.into(),
-        };
+    fn at(to: &Path) -> Result<Self, ServerError> {
         let name = to.file_name().and_then(|name| name.to_str());
-        let name =
-            name.ok_or_else(|| data_dir("its path has no name at its end", "name a directory"))?;
+        let name = name.ok_or_else(|| {
+            refuse(to, "its path has no name at its end", "name a directory by its own name")
+        })?;
         let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new(".")).to_owned();
+        let failed = |error| ServerError::io("open", &parent, error);
+        let lock = File::open(&parent).map_err(failed)?;
+        if !sys::try_lock(&lock).map_err(failed)? {
+            let what = "another restore is at work in the directory above it";
+            return Err(refuse(to, what, "try again when it is done"));
+        }
         let tmp = parent.join(format!(".{name}.restoring"));
-        let mut place = Self { to: to.to_owned(), parent, tmp, is_there: false, old: None };
+        Ok(Self { to: to.to_owned(), parent, tmp, is_there: false, old: None, _lock: lock })
+    }
+
+    /// What a restore that was killed behind its switch has left is the old data: it gets the name that it should have.
+    fn finish_earlier(&self) -> Result<(), ServerError> {
+        if self.tmp.exists() && !self.tmp.join(MARK).exists() { self.keep_old() } else { Ok(()) }
+    }
+
+    /// Looks at what is there. `from`: the checkpoint.
+    fn look(mut self, from: &Path, replace: bool) -> Result<Self, ServerError> {
+        let to = &self.to;
         let found = match fs::symlink_metadata(to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(place),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self),
             found => found.map_err(|e| ServerError::io("look at", to, e))?,
         };
         if !found.is_dir() {
-            return Err(data_dir("it is no directory", "name another --data-dir"));
+            return Err(refuse(to, "it is no directory", "name another --data-dir"));
         }
-        let above = fs::metadata(&place.parent)
-            .map_err(|e| ServerError::io("look at", &place.parent, e))?;
-        if above.dev() != found.dev() {
+        let above = fs::metadata(&self.parent);
+        if above.map_err(|e| ServerError::io("look at", &self.parent, e))?.dev() != found.dev() {
             let what = "a file system is mounted there, and it is replaced as a whole";
-            return Err(data_dir(what, "name a directory below it"));
+            return Err(refuse(to, what, "name a directory below it"));
         }
-        place.is_there = true;
+        let whole = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let (from, inner) = (whole(from), whole(to));
+        if from.starts_with(&inner) && !from.starts_with(inner.join(BACKUPS)) {
+            let what = "the checkpoint lies in it, and would go with it";
+            return Err(refuse(
+                to,
+                what,
+                "move the checkpoint elsewhere, or name another --data-dir",
+            ));
+        }
+        self.is_there = true;
         let names = fs::read_dir(to).map_err(|e| ServerError::io("read directory", to, e))?;
         let is_data = |entry: io::Result<fs::DirEntry>| {
             entry.is_ok_and(|entry| !HARMLESS.iter().any(|name| entry.file_name() == *name))
@@ -139,28 +166,19 @@ impl Place {
             if !replace {
                 let remedy =
                     "name another --data-dir, or add --replace: the old one is kept beside it";
-                return Err(data_dir("it has data", remedy));
+                return Err(refuse(to, "it has data", remedy));
             }
-            place.old = Some(DataDir::existing(to, false)?);
+            self.old = Some(DataDir::existing(to, false)?);
         }
-        Ok(place)
+        Ok(self)
     }
 
-    /// An empty directory to work in; what a killed restore has left there goes.
+    /// An empty directory to work in; what a killed restore has left unfinished goes.
     fn make_room(&self) -> Result<(), ServerError> {
-        if self.tmp.exists() {
-            if !self.tmp.join(MARK).exists() && DataDir::existing(&self.tmp, true).is_err() {
-                let remedy = "take it away: it is where the data is made";
-                return Err(refused(
-                    &self.tmp,
-                    "it is there, and not of an earlier restore",
-                    remedy,
-                ));
-            }
+        if self.tmp.join(MARK).exists() {
             fs::remove_dir_all(&self.tmp).map_err(|e| ServerError::io("remove", &self.tmp, e))?;
         }
         DirBuilder::new()
-            .recursive(true)
             .mode(0o700)
             .create(&self.tmp)
             .and_then(|()| fs::write(self.tmp.join(MARK), ""))
@@ -179,24 +197,31 @@ impl Place {
         }
         sys::exchange(tmp, to).map_err(|e| ServerError::io("exchange with", to, e))?;
         sync_dir(parent)?;
+        self.keep_old()
+    }
+
+    /// What is in the place of the unfinished is the old data directory: its checkpoints go back, and it gets its name.
+    fn keep_old(&self) -> Result<(), ServerError> {
+        let Self { to, parent, tmp, .. } = self;
         let backups = tmp.join(BACKUPS);
-        if backups.exists() {
-            fs::rename(&backups, to.join(BACKUPS))
-                .map_err(|e| ServerError::io("move", &backups, e))?;
+        if backups.exists() && to.is_dir() && !to.join(BACKUPS).exists() {
+            let back = to.join(BACKUPS);
+            fs::rename(&backups, back).map_err(|e| ServerError::io("move", &backups, e))?;
             sync_dir(to)?;
             sync_dir(tmp)?;
         }
-        if self.old.is_some() {
+        let mut output = Output::new(Path::new(""));
+        if crate::format::is_made(tmp) {
             let kept = self.kept();
             fs::rename(tmp, &kept).map_err(|e| ServerError::io("rename", tmp, e))?;
-            let mut output = Output::new(Path::new(""));
-            output.line(&format!(
-                "the old data is in {}: delete it when it is not needed",
-                kept.display()
-            ));
+            let kept = kept.display();
+            output.line(&format!("the old data is in {kept}: delete it when it is not needed"));
         } else {
-            // Nothing of value was in it.
-            let _removed = fs::remove_dir_all(tmp);
+            // Nothing of value was in it: only what a directory may have that is to become ours.
+            for name in HARMLESS {
+                let _removed = fs::remove_file(tmp.join(name));
+            }
+            fs::remove_dir(tmp).map_err(|e| ServerError::io("remove", tmp, e))?;
         }
         sync_dir(parent)
     }
@@ -207,4 +232,8 @@ impl Place {
         // As the data directory was named.
         self.to.with_file_name(name)
     }
+}
+
+fn refuse(to: &Path, what: &str, remedy: &str) -> ServerError {
+    ServerError::DataDir { path: to.to_owned(), what: what.into(), remedy: remedy.into() }
 }

@@ -140,7 +140,7 @@ fn another_number_of_shards_is_refused_with_both_ways_out() {
     drop(DataDir::open(&path, Shards::Asked(2)).unwrap());
     let (code, text) = code_and_text(DataDir::open(&path, Shards::Asked(4)));
     assert_eq!(code, 78);
-    for part in ["made with 2 shards", "--shards 2", "rusty-lsm reshard --shards 4", "not have yet"]
+    for part in ["made with 2 shards", "--shards 2", "rusty-lsm reshard --shards 4 /", "--reshard"]
     {
         assert!(text.contains(part), "{text}");
     }

@@ -9,7 +9,7 @@ use super::effort::{Effort, Place, say};
 use super::story::{Bytes, Model, contents};
 use super::{key, tiny};
 use crate::batch::Op;
-use crate::env::sim::{Crash, Sim, SimEnv};
+use crate::env::sim::{Crash, Fault, Sim, SimEnv};
 use crate::error::{Error, Result};
 use crate::key::{Identity, hash};
 use crate::options::{Options, SyncPolicy, TableOptions};
@@ -95,8 +95,11 @@ async fn reshard(env: &SimEnv) -> Result<Compared> {
     let compared = match opened {
         Ok(made) => {
             let compared = compare(env, &sources, &made, &route(3), &mut |_| {}).await;
-            close_all(made).await;
-            compared
+            let mut closed = Ok(());
+            for shard in made {
+                closed = shard.close().await.and(closed);
+            }
+            compared.and_then(|compared| closed.map(|()| compared))
         }
         Err(error) => Err(error),
     };
@@ -199,27 +202,35 @@ fn what_is_there_already_is_not_written_again() {
     assert!(written(&whole.crash(Crash::SyncedOnly, 1)) == 0, "complete");
 }
 
+/// From some operation on the disk has no room for the new shards.
 #[test]
 fn a_full_disk_ends_it_and_changes_nothing() {
-    let sim = Sim::new(4);
-    sim.run(async |env| {
-        let model = fill(&env).await;
-        let mut refused = 0;
-        for free in [100 << 10, 260 << 10, 300 << 10, 340 << 10] {
-            env.set_free_bytes(free);
-            match reshard(&env).await {
+    let prepared = Sim::new(4);
+    let model = prepared.run(async |env| fill(&env).await);
+    let mut refused = 0;
+    for at in (1..).step_by(7) {
+        let sim = prepared.crash(Crash::SyncedOnly, 1);
+        let was_hit = sim.run(async |env| {
+            let fault = env.faults().add(Fault::enospc().path("/g2-").at(at).forever());
+            let result = reshard(&env).await;
+            let was_hit = fault.hits() > 0;
+            fault.off();
+            match result {
+                Ok(compared) => assert_eq!(compared.keys, model.len() as u64),
                 Err(error) => {
-                    assert!(error.is_no_space(), "{error}");
+                    assert!(was_hit && error.is_no_space(), "{error}");
                     refused += 1;
                 }
-                Ok(_) => panic!("{free} bytes are too few"),
             }
+            assert!(all(&env, &targets(1, 2)).await == model);
+            assert_eq!(reshard(&env).await.unwrap().keys, model.len() as u64);
+            was_hit
+        });
+        if !was_hit {
+            break;
         }
-        assert!(refused > 0);
-        env.set_free_bytes(1 << 30);
-        assert!(all(&env, &targets(1, 2)).await == model);
-        assert_eq!(reshard(&env).await.unwrap().keys, model.len() as u64);
-    });
+    }
+    assert!(refused > 10, "{refused}");
 }
 
 /// One key is changed in a target, or is not there, or one is too many, or in another shard.
