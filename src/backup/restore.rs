@@ -237,3 +237,68 @@ impl Place {
 fn refuse(to: &Path, what: &str, remedy: &str) -> ServerError {
     ServerError::DataDir { path: to.to_owned(), what: what.into(), remedy: remedy.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Shards;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let names = fs::read_dir(dir).unwrap().map(|name| name.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    fn make_data(path: &Path) {
+        drop(DataDir::open(path, Shards::Asked(1)).unwrap());
+    }
+
+    /// Killed between the exchange and the rest: the directory beside is the old data, with the checkpoints.
+    #[test]
+    fn what_was_replaced_is_kept_whenever_the_restore_was_killed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (to, tmp) = (dir.path().join("d"), dir.path().join(".d.restoring"));
+        make_data(&to);
+        make_data(&tmp);
+        fs::create_dir_all(tmp.join("backups/monday")).unwrap();
+        let place = Place::at(&to).unwrap();
+        place.finish_earlier().unwrap();
+        assert!(to.join("backups/monday").exists());
+        let left = names(dir.path());
+        assert!(left.len() == 2 && left[1].starts_with("d.replaced-"), "{left:?}");
+        assert!(crate::format::is_made(&dir.path().join(&left[1])));
+        // What is marked is unfinished, and goes.
+        fs::create_dir(&tmp).unwrap();
+        fs::write(tmp.join(MARK), "").unwrap();
+        place.finish_earlier().unwrap();
+        place.make_room().unwrap();
+        assert_eq!(names(&tmp), [MARK]);
+        assert!(Place::at(&to).is_err(), "one at a time");
+    }
+
+    #[test]
+    fn an_empty_directory_is_taken_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path().join("from");
+        let look = |to: &Path| Place::at(to).unwrap().look(&from, true);
+        let to = dir.path().join("d");
+        assert!(!look(&to).unwrap().is_there);
+        fs::create_dir(&to).unwrap();
+        fs::create_dir(to.join("lost+found")).unwrap();
+        assert!(look(&to).unwrap().old.is_none());
+        fs::write(to.join("mine"), "").unwrap();
+        assert!(look(&to).is_err(), "not a data directory");
+        fs::remove_file(to.join("mine")).unwrap();
+        fs::remove_dir(to.join("lost+found")).unwrap();
+        let place = look(&to).unwrap();
+        place.make_room().unwrap();
+        make_data(&place.tmp);
+        place.take().unwrap();
+        drop(place);
+        assert_eq!(names(dir.path()), ["d"]);
+        assert_eq!(names(&to), ["FORMAT", "LOCK"]);
+        let inner = Place::at(&to).unwrap().look(&to.join("x"), true);
+        assert!(inner.is_err_and(|error| error.to_string().contains("would go with it")));
+    }
+}

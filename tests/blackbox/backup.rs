@@ -146,21 +146,31 @@ fn a_checkpoint_under_load_is_one_moment_of_each_shard() {
 }
 
 fn fill(client: &mut Client, from: u32, to: u32) {
-    for number in from..to {
-        let value = format!("value {number} ").repeat(40);
-        assert_eq!(client.command(&["SET", &format!("key:{number}"), &value]), Reply::ok());
+    let numbers: Vec<u32> = (from..to).collect();
+    for some in numbers.chunks(100) {
+        let set = |number: &u32| {
+            let value = format!("value {number} ").repeat(40);
+            vec!["SET".to_owned(), format!("key:{number}"), value]
+        };
+        let commands: Vec<_> = some.iter().map(set).collect();
+        assert!(client.pipeline(&commands).iter().all(|reply| *reply == Reply::ok()));
     }
     assert_eq!(client.say("PEXPIREAT key:7 4000000000000"), Reply::Integer(1));
     assert!(!client.say("DEL key:8").is_error());
 }
 
 fn verify_filled(client: &mut Client, count: u32) {
-    for number in 0..count {
-        let wanted = match number {
-            8 => Reply::Nil,
-            _ => Reply::bulk(format!("value {number} ").repeat(40)),
-        };
-        assert_eq!(client.command(&["GET", &format!("key:{number}")]), wanted, "{number}");
+    let numbers: Vec<u32> = (0..count).collect();
+    for some in numbers.chunks(100) {
+        let get = |number: &u32| vec!["GET".to_owned(), format!("key:{number}")];
+        let commands: Vec<_> = some.iter().map(get).collect();
+        for (number, reply) in some.iter().zip(client.pipeline(&commands)) {
+            let wanted = match number {
+                8 => Reply::Nil,
+                _ => Reply::bulk(format!("value {number} ").repeat(40)),
+            };
+            assert_eq!(reply, wanted, "{number}");
+        }
     }
     assert_eq!(client.say("PEXPIRETIME key:7"), Reply::Integer(4_000_000_000_000));
     assert_eq!(client.say("DBSIZE"), Reply::Integer(i64::from(count) - 1));
@@ -476,7 +486,7 @@ fn a_kill_leaves_a_whole_checkpoint_or_none() {
         let mut client = server.client();
         assert_eq!(client.command(&["SET", &format!("key:{}", 1_500 + round), "x"]), Reply::ok());
         client.send(format!("CHECKPOINT c{round}\r\nSAVE\r\n").as_bytes()).unwrap();
-        thread::sleep(Duration::from_millis(u64::from(round) * u64::from(round) * 4));
+        thread::sleep(Duration::from_millis(u64::from(round) * u64::from(round) * 12));
         server.kill9();
         let path = server.data_dir().join(format!("backups/c{round}"));
         for path in [path, server.data_dir().join("backups/dump")] {
@@ -498,4 +508,32 @@ fn a_kill_leaves_a_whole_checkpoint_or_none() {
         assert_eq!(left.unwrap_or(0), 0, "removed at the start");
     }
     assert!(whole > 0, "none was made in eight rounds");
+}
+
+/// Killed at whatever moment, a restore leaves the old data or the new, and is run again.
+#[test]
+fn a_killed_restore_leaves_the_old_data_or_the_new() {
+    if is_stand_in() {
+        return;
+    }
+    let mut server = Server::start(&two_shards());
+    fill(&mut server.client(), 0, 1_000);
+    let path = checkpoint(&mut server.client(), "monday");
+    fill(&mut server.client(), 1_000, 1_100);
+    server.terminate();
+    let data_dir = server.data_dir();
+    for round in 0..10_u64 {
+        let mut command = program_command();
+        let words =
+            ["restore", shown(&path), "--data-dir", shown(&data_dir), "--replace", "--copy"];
+        let mut child = command.args(words).spawn().unwrap();
+        thread::sleep(Duration::from_millis(round * round * 6));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let (code, text) = tool(&["check", shown(&data_dir)]);
+        assert_eq!(code, 0, "{text}");
+    }
+    restored(&path, &data_dir, &["--replace"]);
+    server.start_again(&two_shards());
+    verify_filled(&mut server.client(), 1_000);
 }

@@ -11,7 +11,7 @@ use crate::common::{Client, Options, Reply, Server, is_stand_in, program_command
 
 const LOCKED: i32 = 75;
 const CONFIG: i32 = 78;
-const KEYS: u32 = 6_000;
+const KEYS: u32 = 3_000;
 
 fn options(shards: u32) -> Options {
     Options {
@@ -42,37 +42,45 @@ fn value(number: u32) -> String {
 
 /// Written twice, so that there are older versions; some end, some have ended, some are deleted; the last in the log only.
 fn fill(client: &mut Client) {
-    let mut batch = Vec::new();
-    for number in (0..KEYS).chain(0..KEYS) {
-        let key = format!("key:{number}");
-        let text = value(number);
-        let words: Vec<&str> = match number % 10 {
-            1 => vec!["SET", &key, &text, "PXAT", "4000000000000"],
-            2 => vec!["SET", &key, &text, "PX", "1"],
-            _ => vec!["SET", &key, &text],
+    let numbers: Vec<u32> = (0..KEYS).chain(0..KEYS).collect();
+    for some in numbers.chunks(100) {
+        let set = |number: &u32| -> Vec<String> {
+            let more: &[&str] = match number % 10 {
+                1 => &["PXAT", "4000000000000"],
+                2 => &["PX", "1"],
+                _ => &[],
+            };
+            let words = ["SET".into(), format!("key:{number}"), value(*number)];
+            words.into_iter().chain(more.iter().map(|&word| word.to_owned())).collect()
         };
-        batch.extend(crate::common::encode(&words));
-        if number % 100 == 99 {
-            client.send(&batch).unwrap();
-            batch.clear();
-            (0..100).for_each(|_| assert_eq!(client.reply().unwrap(), Reply::ok()));
-        }
+        let commands: Vec<_> = some.iter().map(set).collect();
+        assert!(client.pipeline(&commands).iter().all(|reply| *reply == Reply::ok()));
     }
-    for number in (0..KEYS).filter(|number| number % 10 == 3) {
-        assert_eq!(client.command(&["DEL", &format!("key:{number}")]), Reply::Integer(1));
+    let deleted: Vec<u32> = (0..KEYS).filter(|number| number % 10 == 3).collect();
+    for some in deleted.chunks(100) {
+        let del = |number: &u32| vec!["DEL".to_owned(), format!("key:{number}")];
+        let commands: Vec<_> = some.iter().map(del).collect();
+        assert!(client.pipeline(&commands).iter().all(|reply| *reply == Reply::Integer(1)));
     }
 }
 
 fn verify(client: &mut Client) {
-    for number in 0..KEYS {
-        let key = format!("key:{number}");
-        let wanted = match number % 10 {
-            2 | 3 => Reply::Nil,
-            _ => Reply::bulk(value(number)),
-        };
-        assert_eq!(client.command(&["GET", &key]), wanted, "{key}");
-        if number % 10 == 1 {
-            assert_eq!(client.command(&["PEXPIRETIME", &key]), Reply::Integer(4_000_000_000_000));
+    let numbers: Vec<u32> = (0..KEYS).collect();
+    for some in numbers.chunks(100) {
+        for (word, wanted) in [
+            ("GET", (|number| Reply::bulk(value(number))) as fn(u32) -> Reply),
+            ("PEXPIRETIME", |number| {
+                Reply::Integer(if number % 10 == 1 { 4_000_000_000_000 } else { -1 })
+            }),
+        ] {
+            let commands: Vec<_> =
+                some.iter().map(|number| vec![word.to_owned(), format!("key:{number}")]).collect();
+            for (number, reply) in some.iter().zip(client.pipeline(&commands)) {
+                let is_there = ![2, 3].contains(&(number % 10));
+                let absent = if word == "GET" { Reply::Nil } else { Reply::Integer(-2) };
+                let wanted = if is_there { wanted(*number) } else { absent };
+                assert_eq!(reply, wanted, "{word} key:{number}");
+            }
         }
     }
     assert_eq!(client.say("DBSIZE"), Reply::Integer(i64::from(KEYS) * 8 / 10));
