@@ -39,12 +39,16 @@ use shard::coding::{Reader, crc32};
 
 use crate::error::ServerError;
 use crate::limits::FORMAT_BYTES_MAX;
+use crate::preflight;
 use crate::slots::{SLOTS, SlotRange, SlotTable};
 use crate::sys;
 
 const FORMAT: &str = "FORMAT";
 const FORMAT_TMP: &str = "FORMAT.tmp";
 const LOCK: &str = "LOCK";
+/// Beside the shards' directories; whoever removes them all removes them in this order, the lock last.
+pub(crate) const NAMES: [&str; 5] =
+    [preflight::DOCTOR_FILE, preflight::PROBE_FILE, FORMAT_TMP, FORMAT, LOCK];
 /// How long a lock that somebody holds is waited for, and how often it is looked at. A process that was killed with much
 /// memory and I/O in flight holds it for some ten milliseconds more.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -52,6 +56,7 @@ const LOCK_LOOK: Duration = Duration::from_millis(20);
 /// For a path that leads nowhere.
 const OTHER_PLACE: &str = "name another --data-dir, or mend the directories above it";
 const MAGIC: &[u8; 8] = b"RLSM-DIR";
+<<<<<<< HEAD
 /// Raised with every change of bytes in the directory: the newest that is read.
 pub const VERSION: u32 = 2;
 /// What is written where there is no generation to tell: older releases read it.
@@ -62,6 +67,12 @@ pub(crate) const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, "lost+found", BACKUPS]
 pub(crate) const BACKUPS: &str = "backups";
 /// In the directory of a checkpoint: what it is.
 pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
+=======
+/// Raised with every change of bytes in the directory.
+pub const VERSION: u32 = 1;
+/// What may lie in a directory that is to become ours: our own beginnings, and what a new file system holds.
+const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, preflight::DOCTOR_FILE, "lost+found"];
+>>>>>>> main
 
 /// What a data directory says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

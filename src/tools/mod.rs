@@ -2,6 +2,7 @@
 //! on one core with the engine's own readers (`shard::check`), and prints lines; nobody waits for this process, so what
 //! it prints is written where it arises.
 //!
+//! - `scan`, `stats`: its keys in order, and what it is made of; both change nothing.
 //! - `check`, `repair`: findings of all shards, and what concerns more than one of them.
 //! - `reshard`: the same keys in another number of shards. `shards`: all shards of a directory, opened.
 //! - `rows`: a dump's records as text or JSON.
@@ -12,7 +13,12 @@ pub(crate) mod output;
 mod repair;
 mod reshard;
 mod rows;
+<<<<<<< HEAD
 pub(crate) mod shards;
+=======
+mod scan;
+mod stats;
+>>>>>>> main
 
 use std::future::Future;
 use std::path::Path;
@@ -29,8 +35,13 @@ use crate::runtime::{self, CoreContext, CoreOptions};
 
 pub use self::check::check;
 pub use self::repair::repair;
+<<<<<<< HEAD
 pub(crate) use self::repair::stamp;
 pub use self::reshard::{reshard, reshard_for_start};
+=======
+pub use self::scan::scan;
+pub use self::stats::stats;
+>>>>>>> main
 
 /// Prints the records of a file. Answers whether all of it could be read.
 ///
