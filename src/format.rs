@@ -56,23 +56,17 @@ const LOCK_LOOK: Duration = Duration::from_millis(20);
 /// For a path that leads nowhere.
 const OTHER_PLACE: &str = "name another --data-dir, or mend the directories above it";
 const MAGIC: &[u8; 8] = b"RLSM-DIR";
-<<<<<<< HEAD
 /// Raised with every change of bytes in the directory: the newest that is read.
 pub const VERSION: u32 = 2;
 /// What is written where there is no generation to tell: older releases read it.
 const VERSION_1: u32 = 1;
 /// What may lie in a directory that is to become ours: our own beginnings, what a new file system holds, and checkpoints.
-pub(crate) const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, "lost+found", BACKUPS];
+pub(crate) const HARMLESS: [&str; 5] =
+    [LOCK, FORMAT_TMP, preflight::DOCTOR_FILE, "lost+found", BACKUPS];
 /// Where checkpoints lie unless `backup_dir` says otherwise.
 pub(crate) const BACKUPS: &str = "backups";
 /// In the directory of a checkpoint: what it is.
 pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
-=======
-/// Raised with every change of bytes in the directory.
-pub const VERSION: u32 = 1;
-/// What may lie in a directory that is to become ours: our own beginnings, and what a new file system holds.
-const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, preflight::DOCTOR_FILE, "lost+found"];
->>>>>>> main
 
 /// What a data directory says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -304,6 +298,14 @@ impl DataDir {
     /// Where shard `index` lives. The shard makes it.
     pub fn shard_path(&self, index: u32) -> PathBuf {
         self.format.shard_path(&self.path, index)
+    }
+
+    /// What a start does about a change of the number of shards that was not finished, or whose rest is there.
+    ///
+    /// # Errors
+    /// `DataDir`, `Damaged`, `Io`.
+    pub(crate) fn settle(&self) -> Result<(), ServerError> {
+        moving::settle(&self.path, &self.format)
     }
 
     /// Replaces what the directory says of itself, durably: the one step that changes its number of shards.

@@ -1,10 +1,7 @@
 //! The command line.
 
-<<<<<<< HEAD
 pub mod data;
-=======
 mod terminal;
->>>>>>> main
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};

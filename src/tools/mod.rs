@@ -13,12 +13,9 @@ pub(crate) mod output;
 mod repair;
 mod reshard;
 mod rows;
-<<<<<<< HEAD
-pub(crate) mod shards;
-=======
 mod scan;
+pub(crate) mod shards;
 mod stats;
->>>>>>> main
 
 use std::future::Future;
 use std::path::Path;
@@ -35,13 +32,10 @@ use crate::runtime::{self, CoreContext, CoreOptions};
 
 pub use self::check::check;
 pub use self::repair::repair;
-<<<<<<< HEAD
 pub(crate) use self::repair::stamp;
 pub use self::reshard::{reshard, reshard_for_start};
-=======
 pub use self::scan::scan;
 pub use self::stats::stats;
->>>>>>> main
 
 /// Prints the records of a file. Answers whether all of it could be read.
 ///
