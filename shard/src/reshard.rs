@@ -88,7 +88,7 @@ pub async fn copy<E: Env>(
     table: &TableOptions,
     tell: &mut dyn FnMut(Event),
 ) -> Result<()> {
-    let last_seq = sources.iter().map(|shard| shard.last_seq()).max().unwrap_or_default();
+    let last_seq = sources.iter().map(Shard::last_seq).max().unwrap_or_default();
     let mut sides = Vec::with_capacity(targets.len());
     for target in targets {
         sides.push(open_side(env, target, last_seq).await?);
@@ -119,15 +119,10 @@ async fn write<E: Env>(
     if sides.iter().all(Option::is_none) {
         return Ok(());
     }
-    let site = |side: &'_ Option<Side<E>>| {
-        let Side { dir, identity, .. } = side.as_ref()?;
-        Some((dir.clone(), *identity))
-    };
-    let places: Vec<_> = sides.iter().map(site).collect();
-    let sites: Vec<_> = places
+    let rooms: Vec<_> = sides
         .iter()
-        .map(|place| {
-            let (dir, identity) = place.as_ref()?;
+        .map(|side| {
+            let Side { dir, identity, .. } = side.as_ref()?;
             Some(Site { env, dir, identity: *identity, options: table, warm: None })
         })
         .collect();
@@ -135,12 +130,12 @@ async fn write<E: Env>(
         .iter()
         .map(|side| {
             async move || match side {
-                Some(side) => side.numbers.next(&side.manifest).await,
+                Some(target) => target.numbers.next(&target.manifest).await,
                 None => Err(Error::Closing),
             }
         })
         .collect();
-    let begin = |at: usize| sites[at].as_ref().map(|site| Outputs::new(site, &numbers[at]));
+    let begin = |at: usize| rooms[at].as_ref().map(|room| Outputs::new(room, &numbers[at]));
     let mut outputs: Vec<_> = (0..sides.len()).map(begin).collect();
     let mut progress = Progress::of(sources, tell);
     let pace = Pace::new(env, Abort::default());
@@ -203,18 +198,18 @@ pub async fn compare<E: Env>(
         let shown = if order.is_gt() { right } else { left };
         let Some(shown) = shown else { unreachable!("one of them is there") };
         let bytes = (shown.key.len() + shown.value.len()) as u64;
-        let place = |at: usize| targets[at].dir();
+        let dir_of = |at: usize| targets[at].dir();
         let to = route(shown.key);
         if order.is_eq() {
             let is_same = left == right && new == Some(to);
             if !is_same {
-                return Err(differs(place(to), &shown, "is another one, or in another shard"));
+                return Err(differs(dir_of(to), &shown, "is another one, or in another shard"));
             }
             compared.keys += 1;
             compared.bytes += bytes;
         } else if !has_ended(env, &shown) {
             let what = if order.is_lt() { "is missing" } else { "was never there" };
-            return Err(differs(place(to), &shown, what));
+            return Err(differs(dir_of(to), &shown, what));
         }
         progress.add(bytes);
         pace.after(bytes).await?;
@@ -273,11 +268,11 @@ async fn open_side<E: Env>(env: &E, target: &Target, last_seq: SeqNo) -> Result<
         return Ok(None);
     }
     let upto = tables().map(|meta| meta.largest.clone()).max();
-    let named: Vec<u64> = tables().map(|meta| meta.number).collect();
+    let live: Vec<u64> = tables().map(|meta| meta.number).collect();
     let manifest = Manifest::start(env, &dir, identity, loaded).await?;
     for name in &names {
         if let Some(FileName::Table(number)) = FileName::parse(name)
-            && !named.contains(&number)
+            && !live.contains(&number)
         {
             let path = table::path(&dir, number);
             env.remove(&path).await.map_err(|error| Error::io("removing", &path, &error))?;

@@ -241,7 +241,7 @@ fn refuse(to: &Path, what: &str, remedy: &str) -> ServerError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Shards;
+    use crate::format::{Format, Shards};
 
     fn names(dir: &Path) -> Vec<String> {
         let names = fs::read_dir(dir).unwrap().map(|name| name.unwrap().file_name());
@@ -293,11 +293,11 @@ mod tests {
         fs::remove_dir(to.join("lost+found")).unwrap();
         let place = look(&to).unwrap();
         place.make_room().unwrap();
-        make_data(&place.tmp);
+        write_format(&place.tmp, &Format::new(1, 0).unwrap()).unwrap();
         place.take().unwrap();
         drop(place);
         assert_eq!(names(dir.path()), ["d"]);
-        assert_eq!(names(&to), ["FORMAT", "LOCK"]);
+        assert_eq!(names(&to), ["FORMAT"]);
         let inner = Place::at(&to).unwrap().look(&to.join("x"), true);
         assert!(inner.is_err_and(|error| error.to_string().contains("would go with it")));
     }
