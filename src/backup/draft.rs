@@ -10,11 +10,13 @@
 //! # Invariants
 //! - Under the name there is a whole checkpoint or nothing, and where there was one, there is one at every moment.
 //! - A draft that is dropped removes itself.
+//! - No two checkpoints of one root have files that are dated in the same second.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shard::checkpoint::Checkpoint;
 
@@ -25,6 +27,23 @@ use crate::sys;
 
 /// Checkpoints under one root. Each keeps space and names; who makes more than that in a loop is stopped.
 const CHECKPOINTS_MAX: usize = 1_000;
+
+/// How much later than the clock files may be dated: the kernel dates them by its last tick.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Waits until files that are written are dated in another second than those of a checkpoint that was made at `made_s`: copiers
+/// (rsync) take two files of one name, size and second for the same, and `CURRENT` has the same name and size in all of them.
+fn await_another_second(made_s: u64) {
+    let until_us = (made_s + 1) * 1_000_000 + u64::try_from(TICK.as_micros()).unwrap_or(0);
+    loop {
+        let now_us = sys::wall_us();
+        // A clock that was set back is no reason to wait.
+        if now_us >= until_us || now_us < made_s * 1_000_000 {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_micros(until_us - now_us));
+    }
+}
 
 /// A checkpoint without its name.
 #[derive(Debug)]
@@ -56,11 +75,13 @@ impl Draft {
                 format!("use another name, or delete it: rusty-lsm checkpoint --delete {name}");
             return Err(refused(&root.join(name.as_str()), "it exists", &remedy));
         }
-        if replaced.is_none() && list(root)?.len() >= CHECKPOINTS_MAX {
+        let others = list(root)?;
+        if replaced.is_none() && others.len() >= CHECKPOINTS_MAX {
             let what =
                 format!("there are {CHECKPOINTS_MAX} checkpoints already, which is the limit");
             return Err(refused(root, &what, "delete some: rusty-lsm checkpoint --delete NAME"));
         }
+        others.iter().for_each(|(_, other)| await_another_second(other.made_s));
         clear(root)?;
         let replaces = replaced.is_some();
         let draft =

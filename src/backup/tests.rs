@@ -110,6 +110,18 @@ fn one_that_is_replaced_is_whole_until_the_new_one_is() {
     assert_eq!(fs::read_dir(&root).unwrap().count(), 2, "nothing is left");
 }
 
+/// Copiers take files of one name, size and second for the same.
+#[test]
+fn no_two_are_dated_alike() {
+    use std::os::unix::fs::MetadataExt as _;
+    let (_guard, root) = dir();
+    let dates = ["a", "b", "c"].map(|of| {
+        let path = make(&root, of, "1", false).unwrap();
+        fs::metadata(path.join("shard-000/000001.sst")).unwrap().mtime()
+    });
+    assert!(dates[0] < dates[1] && dates[1] < dates[2], "{dates:?}");
+}
+
 #[test]
 fn one_at_a_time() {
     let (_guard, root) = dir();
