@@ -56,6 +56,7 @@ pub mod transfer;
 mod apply;
 mod ask;
 mod asked;
+pub mod backup;
 mod dispatch;
 mod execute;
 mod facts;

@@ -235,6 +235,16 @@ pub(super) static FIELDS: &[Field] = &[
         get: |config| Some(quoted(&config.data_dir.to_string_lossy())),
     },
     Field {
+        name: "backup_dir",
+        doc: "Directory for checkpoints (CHECKPOINT, SAVE, BGSAVE), on the file system of the data directory; empty: data_dir/backups.",
+        default: "",
+        set: |config, text| {
+            config.backup_dir = path(text);
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.backup_dir.as_deref())),
+    },
+    Field {
         name: "shards",
         doc: "LSM trees, each on a core of its own. Fixed when the data directory is made.",
         default: "one per core that the process may use, or what the data directory has",

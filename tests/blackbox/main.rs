@@ -14,6 +14,7 @@
 mod common;
 
 mod admin;
+mod backup;
 mod clients;
 mod clients_command;
 mod doors;
@@ -31,6 +32,7 @@ mod multikey;
 mod pipelining;
 mod pubsub;
 mod repl;
+mod reshard;
 mod resp;
 mod restart;
 mod security;
