@@ -62,7 +62,9 @@ impl Shared {
                 stats_text::render(&shards, per_shard)
             }
             Show::Info(sections) => info::render(&self.info_facts(cores), sections),
-            Show::Latency(_) | Show::LastSave | Show::Memory | Show::Report => unreachable!("no text"),
+            Show::Latency(_) | Show::LastSave | Show::Memory | Show::Report => {
+                unreachable!("no text")
+            }
         };
         writer::verbatim(out, text.as_bytes(), protocol);
     }

@@ -290,13 +290,19 @@ fn a_connection_from_within_speaks_the_protocol_and_is_no_client() {
         (0..2).map(|core| Client::over_unix(connector.connect(core).unwrap())).collect();
     for number in 0..100_u8 {
         let client = &mut clients[usize::from(number % 2)];
-        assert_eq!(client.command(&[&b"SET"[..], &[number], b"v"]).unwrap(), Reply::Status("OK".into()));
+        assert_eq!(
+            client.command(&[&b"SET"[..], &[number], b"v"]).unwrap(),
+            Reply::Status("OK".into())
+        );
     }
     assert_eq!(clients[0].command(&["DBSIZE"]).unwrap(), Reply::Integer(100));
     assert_eq!(clients[1].command(&["RESET"]).unwrap(), Reply::Status("RESET".into()));
     assert_eq!(clients[1].command(&["GET", "\u{7}"]).unwrap(), Reply::Bulk(b"v".to_vec()));
     assert_eq!(clients[0].command(&["CLIENT", "LIST"]).unwrap(), Reply::Bulk(Vec::new()));
-    assert_eq!(clients[0].command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap(), Reply::Integer(0));
+    assert_eq!(
+        clients[0].command(&["CLIENT", "KILL", "TYPE", "normal"]).unwrap(),
+        Reply::Integer(0)
+    );
     let report = clients[0].command(&["STATS", "JSON"]).unwrap();
     let report = Report::from_json(report.bytes().unwrap()).unwrap();
     assert_eq!((report.keyspace.keys, report.clients.connected, report.shards.len()), (100, 0, 2));

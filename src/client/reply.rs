@@ -160,7 +160,9 @@ impl ReplyReader {
     fn element(&mut self) -> Result<Option<Reply>, Malformed> {
         loop {
             let Some((line, after)) = self.line()? else { return Ok(None) };
-            let Some((&kind, rest)) = line.split_first() else { return Err(Malformed::Type(b'\r')) };
+            let Some((&kind, rest)) = line.split_first() else {
+                return Err(Malformed::Type(b'\r'));
+            };
             let reply = match kind {
                 b'+' => Reply::Status(text(rest)),
                 b'-' => Reply::Error(text(rest)),
@@ -181,7 +183,9 @@ impl ReplyReader {
                     let Some(bytes) = self.buffer.get(after..after + len + 2) else {
                         return Ok(None);
                     };
-                    let Some(bytes) = bytes.strip_suffix(b"\r\n") else { return Err(Malformed::End) };
+                    let Some(bytes) = bytes.strip_suffix(b"\r\n") else {
+                        return Err(Malformed::End);
+                    };
                     let reply = match kind {
                         b'$' => Reply::Bulk(bytes.to_vec()),
                         b'!' => Reply::Error(text(bytes)),

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::info::{Clients, Cpu, InfoFacts, Keyspace, Lsm, Memory, Persistence, Server, Shard, Stats};
+use super::info::{
+    Clients, Cpu, InfoFacts, Keyspace, Lsm, Memory, Persistence, Server, Shard, Stats,
+};
 use super::latency::{powers, quantile_us};
 use super::table;
 use crate::latency::Tallies;

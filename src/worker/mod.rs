@@ -286,7 +286,12 @@ impl Worker {
                 self.requests.begin(
                     *request,
                     &mut self.executor,
-                    &core_stats(self.index, &self.net, self.clients(), &self.tallies),
+                    &core_stats(
+                        self.index,
+                        &self.net,
+                        self.conns.len() - self.internal_conns,
+                        &self.tallies,
+                    ),
                     &mut self.finished,
                 );
                 self.count_anew();
@@ -409,7 +414,12 @@ impl Worker {
                 Target::Request(key) => self.requests.fetched(
                     key,
                     &mut self.executor,
-                    &core_stats(self.index, &self.net, self.clients(), &self.tallies),
+                    &core_stats(
+                        self.index,
+                        &self.net,
+                        self.conns.len() - self.internal_conns,
+                        &self.tallies,
+                    ),
                     &mut self.finished,
                 ),
             };
@@ -479,7 +489,12 @@ impl Worker {
         }
         self.requests.retry(
             &mut self.executor,
-            &core_stats(self.index, &self.net, self.clients(), &self.tallies),
+            &core_stats(
+                self.index,
+                &self.net,
+                self.conns.len() - self.internal_conns,
+                &self.tallies,
+            ),
             &mut self.finished,
         );
         self.count_anew();
@@ -595,11 +610,6 @@ impl Worker {
                 self.shared.core_is_quiet(self.index);
             }
         }
-    }
-
-    /// Connections of clients.
-    fn clients(&self) -> usize {
-        self.conns.len() - self.internal_conns
     }
 
     // ---- stop ----
