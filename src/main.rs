@@ -11,6 +11,7 @@ use clap::Parser as _;
 use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
+use rusty_lsm::http::Http;
 use rusty_lsm::start::{self, Prepared};
 use rusty_lsm::tools;
 use shard::check::dump::Kinds;
@@ -78,17 +79,33 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let listener = prepared.listen()?;
     let more = prepared.listen_more()?;
     let address = listener.local_addr().map_err(ServerError::Runtime)?;
+    let http = match prepared.listen_http()? {
+        Some(listener) => {
+            let options = prepared.http_options();
+            Some(Http::start(listener, options).map_err(ServerError::Runtime)?)
+        }
+        None => None,
+    };
+    if let Some(http) = &http {
+        say(&format!("  http    {}", http.address()));
+    }
     let serving = Arc::new(AtomicBool::new(false));
     let (ask, asked) = channel();
     let answer = Arc::clone(&serving);
     let shutdown = ask.clone();
     std::thread::spawn(move || heed(signals, &ask, &answer));
     let server = prepared.start(Some(listener), more, Some(shutdown))?;
+    if let Some(http) = &http {
+        http.serve(server.connector());
+    }
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
     // An error would be a thread that ended without a signal, which it does not.
     if asked.recv().is_ok() {
         tracing::info!("stopping: finishing what was read; a second signal ends at once");
+    }
+    if let Some(http) = http {
+        http.stop();
     }
     server.stop()?;
     tracing::info!("stopped in order");

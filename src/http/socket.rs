@@ -126,7 +126,11 @@ impl Socket {
         if deadline < self.reading.deadline() {
             self.reading.as_mut().reset(deadline);
         }
-        while self.reading.as_mut().poll_elapsed_at(cx, self.deadline()) {
+        loop {
+            let deadline = self.deadline();
+            if !self.reading.as_mut().poll_elapsed_at(cx, deadline) {
+                return None;
+            }
             if self.connection.is_busy.get() && self.framing.phase() != Phase::Body {
                 // It waits for us.
                 self.began = Instant::now();
@@ -150,7 +154,6 @@ impl Socket {
                 Phase::Idle | Phase::Ended => return Some(Ok(())),
             }
         }
-        None
     }
 
     fn poll_writing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -191,7 +191,7 @@ async fn serve(
         Target::Health => Ok(status::health()),
         Target::Ready => Ok(status::ready(site).await),
         Target::OpenApi => Ok(openapi::answer()),
-        Target::Metrics => metrics::answer(site).await,
+        Target::Metrics => metrics::respond(site).await,
         Target::Stats => status::stats(site).await,
         Target::Events => events::answer(site),
         Target::Slowlog => status::slowlog(site).await,

@@ -28,6 +28,8 @@ pub(crate) struct Options {
     pub(crate) sync: Option<&'static str>,
     pub(crate) memtable: Option<&'static str>,
     pub(crate) memory: Option<&'static str>,
+    /// A port for HTTP; `None`: there is none, so that tests do not meet at the default port.
+    pub(crate) http: Option<u16>,
     /// Further words; not for Redis.
     pub(crate) more: &'static [&'static str],
 }
@@ -55,6 +57,7 @@ impl Options {
             return words;
         }
         push("--port", Some(port));
+        push("--http-port", Some(self.http.unwrap_or(0).to_string()));
         push("--data-dir", Some(data_dir));
         push("--sync", sync);
         push("--shards", self.shards.map(|shards| shards.to_string()));
