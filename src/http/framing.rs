@@ -180,6 +180,10 @@ impl Framing {
         let rest = &bytes[end - before..];
         self.held.truncate(end);
         self.searched = 0;
+        if end > HTTP_HEAD_BYTES_MAX {
+            self.refuse(too_large(), out, verdicts);
+            return rest;
+        }
         match body_of(&self.held) {
             Ok(state) => {
                 verdicts.push_back(Ok(()));

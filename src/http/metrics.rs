@@ -6,7 +6,7 @@ use std::fmt;
 
 use hyper::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
@@ -51,34 +51,29 @@ impl Out<'_> {
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
         for (labels, value) in values {
-            metric.encode_family(&labels)?.encode_gauge(&value)?;
+            if labels.is_empty() {
+                metric.encode_gauge(&value)?;
+            } else {
+                metric.encode_family(&labels)?.encode_gauge(&value)?;
+            }
         }
         Ok(())
     }
 
     /// `_total` is added to the name.
-    fn counters(
+    fn counters<T: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (Labels, u64)>,
+        values: impl IntoIterator<Item = (Labels, T)>,
     ) -> fmt::Result {
         let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
         for (labels, value) in values {
-            metric.encode_family(&labels)?.encode_counter::<Labels, _, u64>(&value, None)?;
-        }
-        Ok(())
-    }
-
-    fn seconds(
-        &mut self,
-        name: &str,
-        help: &str,
-        values: impl IntoIterator<Item = (Labels, f64)>,
-    ) -> fmt::Result {
-        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        for (labels, value) in values {
-            metric.encode_family(&labels)?.encode_counter::<Labels, _, u64>(&value, None)?;
+            if labels.is_empty() {
+                metric.encode_counter::<Labels, _, u64>(&value, None)?;
+            } else {
+                metric.encode_family(&labels)?.encode_counter::<Labels, _, u64>(&value, None)?;
+            }
         }
         Ok(())
     }
@@ -105,7 +100,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { float(part) / float(whole) }
 }
 
-fn label(name: &'static str, value: impl ToString) -> Labels {
+fn label(name: &'static str, value: impl fmt::Display) -> Labels {
     vec![(name, value.to_string())]
 }
 
@@ -145,7 +140,7 @@ fn process(out: &mut Out<'_>, report: &Report) -> fmt::Result {
     out.gauge("memory_connections_bytes", "What requests and replies hold.", memory.clients)?;
     let cpu = &report.cpu;
     let modes = [(label("mode", "user"), cpu.user_s), (label("mode", "system"), cpu.system_s)];
-    out.seconds("cpu_seconds", "Processor time of the process.", modes)?;
+    out.counters("cpu_seconds", "Processor time of the process.", modes)?;
     let errors = report.errors.iter().map(|(word, count)| (label("error", word), *count));
     out.counters("error_replies", "Error replies, by their first word.", errors)
 }
@@ -208,7 +203,7 @@ fn shards(out: &mut Out<'_>, report: &Report) -> fmt::Result {
     out.gauges("unflushed_operations", "Written, and only in the log.", gauges(|it| it.last_seq.saturating_sub(it.flushed_seq)))?;
     out.gauges("unsynced_operations", "Written, and not on disk yet.", gauges(|it| it.last_seq.saturating_sub(it.durable_seq)))?;
     let stalled = each(|it| it.stall_us).map(|(labels, us)| (labels, seconds(us)));
-    out.seconds("write_stall_seconds", "In which at least one write waited.", stalled)?;
+    out.counters("write_stall_seconds", "In which at least one write waited.", stalled)?;
     let reasons = report.shards.iter().enumerate().flat_map(|(shard, it)| {
         it.stalls.named().into_iter().map(move |(name, count)| {
             let reason = name.trim_start_matches("stalls_").to_owned();
@@ -238,7 +233,7 @@ fn disk(out: &mut Out<'_>, report: &Report) -> fmt::Result {
     out.counter("wal_operations", "Operations in them.", lsm.wal_operations)?;
     // A summary without quantiles: how often, and how long in all.
     let waited = [(Labels::new(), seconds(lsm.wal_wait_us))];
-    out.seconds("wal_fsync_seconds", "In which the logs' writes and syncs were waited for.", waited)?;
+    out.counters("wal_fsync_seconds", "In which the logs' writes and syncs were waited for.", waited)?;
     out.counter("wal_fsyncs", "Syncs of the logs.", lsm.wal_syncs)?;
     out.counter("bloom_useful", "Tables that a filter spared a read.", lsm.filter_useful)?;
     out.counter("bloom_false", "Tables that were read for nothing.", lsm.filter_false)?;

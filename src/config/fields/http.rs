@@ -48,9 +48,9 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "http_hosts",
-        doc: "Further names under which HTTP is asked for, as a browser shows them: \"db.example, db2.example\". Requests for\n\
-              other names are refused: they come from a page of someone else.",
-        default: "localhost and the address that was connected to",
+        doc: "Further names under which HTTP is asked for, as a browser shows them: \"db.example, db2.example\". localhost and\n\
+              the address that was connected to are always taken; other names are refused: a foreign page could ask by them.",
+        default: "",
         set: |config, text| {
             config.http_hosts = hosts(text)?;
             Ok(())
