@@ -182,7 +182,7 @@ pub const HTTP_BATCH_REPLY_BYTES_MAX: usize = 64 << 20;
 /// Keys of one page of a search, and rounds of SCAN that one page takes at most; its cursor goes on.
 pub const HTTP_SEARCH_LIMIT_DEFAULT: u64 = 100;
 pub const HTTP_SEARCH_LIMIT_MAX: u64 = 1000;
-pub const HTTP_SEARCH_ROUNDS_MAX: usize = 64;
+pub const HTTP_SEARCH_ROUNDS_MAX: usize = 256;
 /// Who listens to events at a time, and the events that wait for one of them; later ones are left out.
 pub const HTTP_LISTENERS_MAX: usize = 64;
 pub const HTTP_EVENTS_WAITING_MAX: usize = 2;

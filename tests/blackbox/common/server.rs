@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::client::{Client, Reply};
+use super::http::Http;
 
 /// A start with recovery, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -162,6 +163,11 @@ impl Server {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A connection to its HTTP, for which there must be a port in the options.
+    pub(crate) fn http(&self) -> Http {
+        Http::connect(self.options.http.unwrap()).unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {
