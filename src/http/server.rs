@@ -172,7 +172,9 @@ async fn serve(
         }
     });
     let mut http = http1::Builder::new();
-    http.pipeline_flush(true)
+    // Who says that nothing more comes still wants its answers.
+    http.half_close(true)
+        .pipeline_flush(true)
         .max_headers(HTTP_HEADERS_MAX)
         .max_buf_size(4 * HTTP_HEAD_BYTES_MAX)
         .header_read_timeout(None);

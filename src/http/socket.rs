@@ -64,6 +64,8 @@ pub(super) struct Socket {
     began: Instant,
     came_bytes: u64,
     is_new: bool,
+    /// A body is in another form than it must have: an error once all before it was given.
+    is_broken: bool,
     reading: Pin<Box<Sleep>>,
     writing: Option<Pin<Box<Sleep>>>,
     lingering: Option<(Pin<Box<Sleep>>, usize)>,
@@ -82,6 +84,7 @@ impl Socket {
             began,
             came_bytes: 0,
             is_new: true,
+            is_broken: false,
             reading: Box::pin(tokio::time::sleep_until(began + HTTP_HEAD_TIME_MAX)),
             writing: None,
             lingering: None,
@@ -104,7 +107,7 @@ impl Socket {
     }
 
     /// Takes what was read.
-    fn take(&mut self, count: usize) -> io::Result<()> {
+    fn take(&mut self, count: usize) {
         let before = self.framing.phase();
         let scratch = self.scratch.borrow();
         let mut verdicts = self.connection.verdicts.borrow_mut();
@@ -117,7 +120,7 @@ impl Socket {
             self.came_bytes = 0;
         }
         self.came_bytes += count as u64;
-        fed.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a body in another form"))
+        self.is_broken |= fed.is_err();
     }
 
     /// Nothing came. `Some`: what the reader is told, as the time is over.
@@ -203,6 +206,10 @@ impl Read for Socket {
                 }
                 return Poll::Ready(Ok(()));
             }
+            if this.is_broken {
+                let text = "a chunk in another form than it must have";
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+            }
             if this.framing.phase() == Phase::Ended {
                 return Poll::Ready(Ok(()));
             }
@@ -214,7 +221,7 @@ impl Read for Socket {
             };
             match read {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ok(count)) => this.take(count)?,
+                Poll::Ready(Ok(count)) => this.take(count),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => match this.poll_deadline(cx) {
                     Some(end) => return Poll::Ready(end),

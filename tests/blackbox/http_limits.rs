@@ -85,7 +85,7 @@ fn heads_and_bodies_have_their_limits() {
     };
     assert_eq!(statuses(&server, sized(16 << 10).as_bytes()).0, [200]);
     assert_eq!(statuses(&server, sized((16 << 10) + 1).as_bytes()).0, [431]);
-    let many = |count| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(count - 1));
+    let many = |count: usize| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(count - 1));
     assert_eq!(statuses(&server, many(100).as_bytes()).0, [200]);
     assert_eq!(statuses(&server, many(101).as_bytes()).0, [431]);
     let limit = 1 << 20;
@@ -300,4 +300,23 @@ fn a_server_that_stops_finishes_its_answers() {
     std::thread::sleep(Duration::from_millis(50));
     assert_eq!(server.terminate().code, Some(0));
     assert_eq!(idle.rest(), b"");
+}
+
+/// Each deadline has its answer.
+#[test]
+fn who_is_too_slow_is_told() {
+    if is_stand_in() {
+        return;
+    }
+    let server = server(&[]);
+    let mut head = server.http();
+    head.send(b"GET /healthz HTTP/1.1\r\n").unwrap();
+    let mut body = server.http();
+    body.send(b"PUT /keys/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc").unwrap();
+    let mut silent = server.http();
+    head.response(false).unwrap().refused(408, "head took longer");
+    body.response(false).unwrap().refused(408, "too slowly");
+    assert_eq!(silent.rest(), b"");
+    assert_eq!((head.rest(), body.rest()), (vec![], vec![]));
+    assert_eq!(server.client().say("EXISTS a"), Reply::Integer(0));
 }

@@ -73,7 +73,7 @@ impl Http {
 
     /// Sends a request with these header lines, each with its line end, beside Host and the length of the body.
     pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
-        let host = if headers.to_ascii_lowercase().contains("host:") { "" } else { "Host: localhost\r\n" };
+        let host = if headers.lines().any(|line| line.starts_with("Host:")) { "" } else { "Host: localhost\r\n" };
         let length = match (body.is_empty(), method) {
             (true, "GET" | "HEAD" | "DELETE") => String::new(),
             _ => format!("Content-Length: {}\r\n", body.len()),
