@@ -38,7 +38,10 @@ pub(super) struct Content {
 
 impl Content {
     pub(super) fn of(bytes: Bytes) -> Self {
-        Self { source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())), connection: None }
+        Self {
+            source: Source::Whole(Some(bytes).filter(|bytes| !bytes.is_empty())),
+            connection: None,
+        }
     }
 
     pub(super) fn events(events: mpsc::Receiver<Bytes>) -> Self {
@@ -220,13 +223,16 @@ impl Failure {
 impl From<LinkError> for Failure {
     fn from(error: LinkError) -> Self {
         match error {
-            LinkError::Busy => {
-                Self::new(StatusCode::TOO_MANY_REQUESTS, "too many requests are under way; try again")
+            LinkError::Busy => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too many requests are under way; try again",
+            ),
+            LinkError::Unreachable => {
+                Self::unavailable("the server cannot be asked now; try again")
             }
-            LinkError::Unreachable => Self::unavailable("the server cannot be asked now; try again"),
-            LinkError::Broken => {
-                Self::unavailable("the connection to the core broke: whether it was done is not known")
-            }
+            LinkError::Broken => Self::unavailable(
+                "the connection to the core broke: whether it was done is not known",
+            ),
             LinkError::Late => {
                 Self::unavailable("no answer in time: whether it will be done is not known")
             }

@@ -281,7 +281,7 @@ fn part(bytes: &[u8], most: u64) -> (&[u8], &[u8]) {
 fn body_of(head: &[u8]) -> Result<State, Refusal> {
     let mut lines = Lines { rest: &head[..head.len() - 2] };
     let request = lines.next().ok_or_else(|| bad("an empty head"))??;
-    let is_http_10 = request.ends_with(b" HTTP/1.0");
+    let is_http_10 = is_http_10(request)?;
     let mut length = None;
     let mut is_chunked = false;
     let mut headers = 0;
@@ -319,6 +319,24 @@ fn body_of(head: &[u8]) -> Result<State, Refusal> {
     }
 }
 
+/// Looks at the first line: `METHOD target HTTP/1.x`.
+fn is_http_10(line: &[u8]) -> Result<bool, Refusal> {
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, target, version) = (parts.next(), parts.next(), parts.next());
+    let is_method = |method: &[u8]| {
+        (1..=16).contains(&method.len()) && method.iter().all(u8::is_ascii_alphabetic)
+    };
+    let is_target = |target: &[u8]| !target.is_empty() && target.iter().all(u8::is_ascii_graphic);
+    if !method.is_some_and(is_method) || !target.is_some_and(is_target) || parts.next().is_some() {
+        return Err(bad("the first line is not of the form METHOD target HTTP/1.1"));
+    }
+    match version {
+        Some(b"HTTP/1.1") => Ok(false),
+        Some(b"HTTP/1.0") => Ok(true),
+        _ => Err(bad("only HTTP/1.1 and HTTP/1.0 are spoken here")),
+    }
+}
+
 /// Plain digits: no sign, no blank, no list.
 fn digits(value: &[u8]) -> Option<u64> {
     let is_plain = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
@@ -327,8 +345,7 @@ fn digits(value: &[u8]) -> Option<u64> {
 
 /// `name: value` with a name of token characters up to the colon.
 fn is_header(line: &[u8]) -> bool {
-    let is_token =
-        |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+    let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     match memchr::memchr(b':', line) {
         Some(colon @ 1..) => line[..colon].iter().all(is_token) && !line.contains(&0),
         _ => false,
@@ -395,6 +412,12 @@ mod tests {
             ("GET / HTTP/1.1\r\nHost : x\r\n\r\n", "NAME"),
             ("GET / HTTP/1.1\r\n: x\r\n\r\n", "NAME"),
             ("GET / HTTP/1.1\r\nHost\r\n\r\n", "NAME"),
+            ("GET / b HTTP/1.1\r\n\r\n", "first line"),
+            ("GET  / HTTP/1.1\r\n\r\n", "first line"),
+            ("G@T / HTTP/1.1\r\n\r\n", "first line"),
+            ("GET /\x7f HTTP/1.1\r\n\r\n", "first line"),
+            ("GET /\r\n\r\n", "only HTTP/1.1"),
+            ("GET / HTTP/2.0\r\n\r\n", "only HTTP/1.1"),
             ("GET / HTTP/1.1\r\nX: \0\r\n\r\n", "NAME"),
             ("PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", "two"),
             ("PUT / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", "number"),

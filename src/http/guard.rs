@@ -55,7 +55,11 @@ fn address_name(local: SocketAddr) -> String {
 
 /// `None`: not of the form `name` or `name:port`.
 fn without_port(host: &str) -> Option<&str> {
-    let end = if host.starts_with('[') { host.find(']')? + 1 } else { host.find(':').unwrap_or(host.len()) };
+    let end = if host.starts_with('[') {
+        host.find(']')? + 1
+    } else {
+        host.find(':').unwrap_or(host.len())
+    };
     let (name, port) = host.split_at(end);
     let is_port = |port: &str| {
         let digits = port.strip_prefix(':')?;
@@ -69,9 +73,8 @@ fn without_port(host: &str) -> Option<&str> {
 /// # Errors
 /// 403.
 pub(super) fn origin(headers: &HeaderMap, host: &str) -> Result<(), Failure> {
-    let foreign = || {
-        Failure::new(StatusCode::FORBIDDEN, "a page of another origin may not ask this server")
-    };
+    let foreign =
+        || Failure::new(StatusCode::FORBIDDEN, "a page of another origin may not ask this server");
     for site in headers.get_all(FETCH_SITE) {
         if !matches!(site.as_bytes(), b"same-origin" | b"none") {
             return Err(foreign());
@@ -172,7 +175,9 @@ mod tests {
         let status = |hosts: &[&str], uri: &str| {
             let lines: Vec<_> = hosts.iter().map(|host| ("host", *host)).collect();
             let uri = uri.parse().unwrap();
-            host(&headers(&lines), &uri, local, &further).map_err(|failure| failure.status.as_u16()).err()
+            host(&headers(&lines), &uri, local, &further)
+                .map_err(|failure| failure.status.as_u16())
+                .err()
         };
         for known in [
             "localhost",

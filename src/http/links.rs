@@ -195,7 +195,8 @@ impl Links {
         class: Class,
         words: &[W],
     ) -> Result<Reply, LinkError> {
-        let mut replies = self.ask_all(core, class, Commands::one(words), HTTP_REPLY_TIME_MAX).await?;
+        let mut replies =
+            self.ask_all(core, class, Commands::one(words), HTTP_REPLY_TIME_MAX).await?;
         replies.pop().ok_or(LinkError::Broken)
     }
 
@@ -212,7 +213,8 @@ impl Links {
         let (answer, answered) = oneshot::channel();
         {
             let mut waiters = link.waiters.borrow_mut();
-            if waiters.len() >= HTTP_LINK_REQUESTS_MAX || self.under_way.get() >= HTTP_REQUESTS_MAX {
+            if waiters.len() >= HTTP_LINK_REQUESTS_MAX || self.under_way.get() >= HTTP_REQUESTS_MAX
+            {
                 return Err(LinkError::Busy);
             }
             self.under_way.set(self.under_way.get() + 1);

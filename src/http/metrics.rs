@@ -6,8 +6,8 @@ use std::fmt;
 
 use hyper::StatusCode;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue};
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeCounterValue};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
@@ -186,22 +186,58 @@ fn shards(out: &mut Out<'_>, report: &Report) -> fmt::Result {
     };
     let gauges = |of: fn(&info::Shard) -> u64| each(of).map(|(labels, it)| (labels, float(it)));
     out.gauges("shard_keys", "Entries that are no deletions.", gauges(|it| it.keys))?;
-    out.gauges("memtable_bytes", "Memtables, those that wait for their flush included.", gauges(|it| it.memtable_bytes))?;
-    out.gauges("memtables_sealed", "Memtables that wait for their flush.", gauges(|it| it.memtables_sealed))?;
+    out.gauges(
+        "memtable_bytes",
+        "Memtables, those that wait for their flush included.",
+        gauges(|it| it.memtable_bytes),
+    )?;
+    out.gauges(
+        "memtables_sealed",
+        "Memtables that wait for their flush.",
+        gauges(|it| it.memtables_sealed),
+    )?;
     out.gauges("block_cache_bytes", "Cached blocks.", gauges(|it| it.cache_bytes))?;
     out.counters("block_cache_hits", "Blocks that were in the cache.", each(|it| it.cache_hits))?;
     out.counters("block_cache_misses", "Blocks that were not.", each(|it| it.cache_misses))?;
-    out.gauges("table_memory_bytes", "Indexes and filters of open tables.", gauges(|it| it.table_memory_bytes))?;
+    out.gauges(
+        "table_memory_bytes",
+        "Indexes and filters of open tables.",
+        gauges(|it| it.table_memory_bytes),
+    )?;
     out.gauges("wal_bytes", "Live segments of the log.", gauges(|it| it.wal_bytes))?;
-    out.gauges("compaction_running", "1: one is under way.", gauges(|it| u64::from(it.compaction_running)))?;
-    out.gauges("compaction_pending_bytes", "Bytes that are to be merged.", gauges(|it| it.compaction_pending_bytes))?;
-    out.gauges("shard_read_only", "1: the disk failed, and it takes no writes.", gauges(|it| u64::from(!it.read_only.is_empty())))?;
-    out.gauges("shard_disk_full", "1: it takes no new values.", gauges(|it| u64::from(it.disk_full)))?;
+    out.gauges(
+        "compaction_running",
+        "1: one is under way.",
+        gauges(|it| u64::from(it.compaction_running)),
+    )?;
+    out.gauges(
+        "compaction_pending_bytes",
+        "Bytes that are to be merged.",
+        gauges(|it| it.compaction_pending_bytes),
+    )?;
+    out.gauges(
+        "shard_read_only",
+        "1: the disk failed, and it takes no writes.",
+        gauges(|it| u64::from(!it.read_only.is_empty())),
+    )?;
+    out.gauges(
+        "shard_disk_full",
+        "1: it takes no new values.",
+        gauges(|it| u64::from(it.disk_full)),
+    )?;
     out.counters("shard_commands", "Commands that it ran.", each(|it| it.commands))?;
     out.counters("shard_reads", "Point reads.", each(|it| it.reads))?;
     out.counters("shard_writes", "Operations that were written.", each(|it| it.writes))?;
-    out.gauges("unflushed_operations", "Written, and only in the log.", gauges(|it| it.last_seq.saturating_sub(it.flushed_seq)))?;
-    out.gauges("unsynced_operations", "Written, and not on disk yet.", gauges(|it| it.last_seq.saturating_sub(it.durable_seq)))?;
+    out.gauges(
+        "unflushed_operations",
+        "Written, and only in the log.",
+        gauges(|it| it.last_seq.saturating_sub(it.flushed_seq)),
+    )?;
+    out.gauges(
+        "unsynced_operations",
+        "Written, and not on disk yet.",
+        gauges(|it| it.last_seq.saturating_sub(it.durable_seq)),
+    )?;
     let stalled = each(|it| it.stall_us).map(|(labels, us)| (labels, seconds(us)));
     out.counters("write_stall_seconds", "In which at least one write waited.", stalled)?;
     let reasons = report.shards.iter().enumerate().flat_map(|(shard, it)| {
@@ -233,7 +269,11 @@ fn disk(out: &mut Out<'_>, report: &Report) -> fmt::Result {
     out.counter("wal_operations", "Operations in them.", lsm.wal_operations)?;
     // A summary without quantiles: how often, and how long in all.
     let waited = [(Labels::new(), seconds(lsm.wal_wait_us))];
-    out.counters("wal_fsync_seconds", "In which the logs' writes and syncs were waited for.", waited)?;
+    out.counters(
+        "wal_fsync_seconds",
+        "In which the logs' writes and syncs were waited for.",
+        waited,
+    )?;
     out.counter("wal_fsyncs", "Syncs of the logs.", lsm.wal_syncs)?;
     out.counter("bloom_useful", "Tables that a filter spared a read.", lsm.filter_useful)?;
     out.counter("bloom_false", "Tables that were read for nothing.", lsm.filter_false)?;

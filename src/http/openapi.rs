@@ -107,8 +107,13 @@ fn of_keys() -> Vec<(&'static str, &'static str, Value)> {
         "The value: its bytes, or JSON by Accept or encoding",
         &[("200", "the value; JSON: key, value, encoding, ttl_ms")],
     );
-    let get = with(get, "parameters", json!([key(), query("encoding", "string", "utf8 or base64: answer JSON")]));
-    let head = operation("Whether it is there, and how long", &[("200", "Content-Length is its length")]);
+    let get = with(
+        get,
+        "parameters",
+        json!([key(), query("encoding", "string", "utf8 or base64: answer JSON")]),
+    );
+    let head =
+        operation("Whether it is there, and how long", &[("200", "Content-Length is its length")]);
     let put = operation("Store the body, whatever its bytes are", &[("204", "stored")]);
     let put = with(
         put,
@@ -161,7 +166,8 @@ fn of_keys() -> Vec<(&'static str, &'static str, Value)> {
 
 fn of_the_server() -> Vec<(&'static str, &'static str, Value)> {
     let open = |operation| with(operation, "security", json!([]));
-    let ready = [("200", "it is"), ("503", "recovering, stalled, read-only, stopping or unreachable")];
+    let ready =
+        [("200", "it is"), ("503", "recovering, stalled, read-only, stopping or unreachable")];
     let backup = operation("A checkpoint of all data under that name", &[("200", "done")]);
     let backup = with(backup, "requestBody", body(&json!({ "name": text() }), &["name"]));
     vec![

@@ -60,7 +60,16 @@ mod tests {
         assert_eq!(PAGE.matches("<script").count(), 1, "one script, named by its hash");
         assert_eq!(PAGE.matches("<style").count(), 1);
         assert!(!between(PAGE, "<script>", "</script>").trim().is_empty());
-        for word in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=\"", " src=", "onclick="] {
+        for word in [
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "style=\"",
+            " src=",
+            "onclick=",
+        ] {
             assert!(!PAGE.contains(word), "{word}");
         }
         let links = PAGE.replace("http://www.w3.org/2000/svg", "");

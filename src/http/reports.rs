@@ -105,9 +105,8 @@ impl Known {
             return Err("read-only");
         }
         let shards = report.shards.iter();
-        let samples: Vec<Sample> = shards
-            .map(|shard| Sample { stall_us: shard.stall_us, writes: shard.writes })
-            .collect();
+        let samples: Vec<Sample> =
+            shards.map(|shard| Sample { stall_us: shard.stall_us, writes: shard.writes }).collect();
         let Some((before, olds)) = &self.samples else {
             self.samples = Some((now, samples));
             return Ok(());

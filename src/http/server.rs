@@ -149,12 +149,7 @@ pub(super) struct Ends {
     pub(super) local: SocketAddr,
 }
 
-async fn serve(
-    site: Rc<Site>,
-    stream: TcpStream,
-    ends: Ends,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn serve(site: Rc<Site>, stream: TcpStream, ends: Ends, mut stopped: watch::Receiver<bool>) {
     let connection = Rc::new(Connection::default());
     let socket = Socket::new(stream, Rc::clone(&connection), Rc::clone(&site.scratch));
     let service = service_fn(|request| {

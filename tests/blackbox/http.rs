@@ -59,7 +59,8 @@ fn json_shows_text_as_text_and_bytes_as_base64() {
     assert_eq!(client.say("GET k"), Reply::bulk("<script>ä\0"));
     let ttl = client.say("TTL k");
     assert!(ttl == Reply::Integer(100) || ttl == Reply::Integer(99), "{ttl:?}");
-    let got = http.ask("GET", "/keys/k", "Accept: text/html, application/json;q=0.9\r\n", b"").json();
+    let got =
+        http.ask("GET", "/keys/k", "Accept: text/html, application/json;q=0.9\r\n", b"").json();
     assert_eq!((&got["value"], &got["encoding"]), (&json!("<script>ä\0"), &json!("utf8")));
     assert!(got["ttl_ms"].as_i64().unwrap() > 90_000);
     assert_eq!(http.get("/keys/k?encoding=base64").json()["value"], "PHNjcmlwdD7DpAA=");
@@ -179,10 +180,14 @@ fn a_batch_is_answered_one_by_one() {
     let mut http = server.http();
     let mut operations = Vec::new();
     for number in 0..20 {
-        operations.push(json!({ "op": "set", "key": format!("k{number}"), "value": format!("v{number}") }));
+        operations.push(
+            json!({ "op": "set", "key": format!("k{number}"), "value": format!("v{number}") }),
+        );
         operations.push(json!({ "op": "get", "key": format!("k{number}") }));
     }
-    operations.push(json!({ "op": "set", "key": "b", "value": "AP8=", "encoding": "base64", "px": 100_000 }));
+    operations.push(
+        json!({ "op": "set", "key": "b", "value": "AP8=", "encoding": "base64", "px": 100_000 }),
+    );
     operations.push(json!({ "op": "get", "key": "b" }));
     operations.push(json!({ "op": "delete", "key": "k0" }));
     operations.push(json!({ "op": "delete", "key": "k0" }));
@@ -260,7 +265,11 @@ fn telemetry_is_the_same_by_every_way() {
         ("rusty_lsm_wal_operations_total", "/lsm/wal_operations", "wal_operations"),
         ("rusty_lsm_wal_written_bytes_total", "/lsm/wal_written_bytes", "wal_written_bytes"),
         ("rusty_lsm_wal_bytes", "/lsm/wal_bytes", "wal_bytes"),
-        ("rusty_lsm_compaction_pending_bytes", "/lsm/compaction_pending_bytes", "compaction_pending_bytes"),
+        (
+            "rusty_lsm_compaction_pending_bytes",
+            "/lsm/compaction_pending_bytes",
+            "compaction_pending_bytes",
+        ),
         ("rusty_lsm_block_cache_bytes", "/lsm/cache_bytes", "cache_bytes"),
         ("rusty_lsm_table_memory_bytes", "/lsm/table_memory_bytes", "table_memory_bytes"),
         ("rusty_lsm_error_replies_total", "/stats/error_replies", "total_error_replies"),
@@ -328,7 +337,12 @@ fn slow_commands_are_shown() {
     words.extend((0..80).map(|number| format!("k{number}").into_bytes()));
     client.command(&words);
     let entries = http.get("/slowlog").json()["entries"].clone();
-    let command = &entries.as_array().unwrap().iter().find(|entry| entry["command"][0] == "MGET").unwrap()["command"];
+    let command = &entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["command"][0] == "MGET")
+        .unwrap()["command"];
     assert_eq!((&command[1], &command[2]), (&json!("<script>"), &json!("\\xff\\n")));
 }
 

@@ -58,7 +58,9 @@ fn only_our_names_are_answered() {
     }
     for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "localhost:1:1", ""] {
         let headers = format!("Host: {host}\r\n");
-        for (method, path) in [("GET", "/healthz"), ("GET", "/"), ("DELETE", "/keys/a"), ("GET", "/nosuch")] {
+        for (method, path) in
+            [("GET", "/healthz"), ("GET", "/"), ("DELETE", "/keys/a"), ("GET", "/nosuch")]
+        {
             http.ask(method, path, &headers, b"").refused(421, "http_hosts");
         }
     }
@@ -98,7 +100,11 @@ fn pages_of_others_can_do_nothing() {
             ("GET", "/events", ""),
             ("POST", "/backup", "application/json"),
         ] {
-            let headers = if kind.is_empty() { header.to_owned() } else { format!("{header}Content-Type: {kind}\r\n") };
+            let headers = if kind.is_empty() {
+                header.to_owned()
+            } else {
+                format!("{header}Content-Type: {kind}\r\n")
+            };
             let answer = http.ask(method, path, &headers, b"");
             answer.refused(403, "another origin");
             assert_eq!(answer.header("access-control-allow-origin"), None);
@@ -179,7 +185,10 @@ fn a_token_is_asked_for_where_there_is_one() {
     let said = server.stderr();
     assert!(!said.contains(TOKEN), "{said}");
     let shown = server.client().command(&["CONFIG", "GET", "http*"]);
-    assert!(!format!("{shown:?}").contains(TOKEN) && !format!("{shown:?}").contains("http-token\""), "{shown:?}");
+    assert!(
+        !format!("{shown:?}").contains(TOKEN) && !format!("{shown:?}").contains("http-token\""),
+        "{shown:?}"
+    );
 }
 
 #[test]
@@ -203,7 +212,9 @@ fn a_password_is_no_way_around() {
     for path in ["/stats_all", "/metrics", "/keys/search"] {
         assert_eq!(http.ask("GET", path, &read, b"").status, 200, "{path}");
     }
-    for (method, path) in [("PUT", "/keys/a"), ("DELETE", "/keys/a"), ("POST", "/batch"), ("GET", "/slowlog")] {
+    for (method, path) in
+        [("PUT", "/keys/a"), ("DELETE", "/keys/a"), ("POST", "/batch"), ("GET", "/slowlog")]
+    {
         http.ask(method, path, &read, b"").refused(403, "only read");
     }
     for wrong in [basic("viewer", PASSWORD), basic("nobody", PASSWORD), basic("default", "x")] {
@@ -245,8 +256,12 @@ fn the_deny_list_holds() {
     http.put("/keys/a", b"1").refused(403, "NOPERM");
     http.get("/keys/search?q=a").refused(403, "NOPERM");
     http.get("/slowlog").refused(403, "NOPERM");
-    let results = http.post("/batch", r#"[{"op":"delete","key":"a"},{"op":"get","key":"a"}]"#).json();
-    assert_eq!((&results["results"][0]["status"], &results["results"][1]["status"]), (&json!(403), &json!(404)));
+    let results =
+        http.post("/batch", r#"[{"op":"delete","key":"a"},{"op":"get","key":"a"}]"#).json();
+    assert_eq!(
+        (&results["results"][0]["status"], &results["results"][1]["status"]),
+        (&json!(403), &json!(404))
+    );
     http.get("/keys/a").refused(404, "no such key");
 }
 
@@ -311,7 +326,11 @@ fn other_address() -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
     match socket.local_addr().ok()? {
-        SocketAddr::V4(address) if !address.ip().is_loopback() && !address.ip().is_unspecified() => Some(*address.ip()),
+        SocketAddr::V4(address)
+            if !address.ip().is_loopback() && !address.ip().is_unspecified() =>
+        {
+            Some(*address.ip())
+        }
         _ => None,
     }
 }

@@ -16,7 +16,8 @@ fn statuses(server: &Server, bytes: &[u8]) -> (Vec<u16>, String) {
     http.send(bytes).unwrap();
     let _ = http.stream().shutdown(Shutdown::Write);
     let text = String::from_utf8_lossy(&http.rest()).into_owned();
-    let codes = text.match_indices("HTTP/1.1 ").map(|(at, _)| text[at + 9..at + 12].parse().unwrap());
+    let codes =
+        text.match_indices("HTTP/1.1 ").map(|(at, _)| text[at + 9..at + 12].parse().unwrap());
     (codes.collect(), text)
 }
 
@@ -45,7 +46,9 @@ fn no_request_hides_in_another() {
         format!("PUT /keys/a HTTP/1.1\nHost: localhost\nContent-Length: 0\n\n{hidden}"),
         format!("{head}Transfer-Encoding: chunked, identity\r\n\r\n{hidden}"),
         format!("{head}Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n{hidden}"),
-        format!("PUT /keys/a HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"),
+        format!(
+            "PUT /keys/a HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{hidden}"
+        ),
         format!("{head}Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF0\r\n{hidden}"),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n-1\r\n{hidden}"),
         format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\nab\r\n0\r\n\r\n{hidden}"),
@@ -66,7 +69,9 @@ fn no_request_hides_in_another() {
     );
     assert_eq!(codes, [200, 400]);
     // And this is in order.
-    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n1\r\nc\r\n0\r\nA: b\r\n\r\n{hidden}");
+    let chunked = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n2;x=y\r\nab\r\n1\r\nc\r\n0\r\nA: b\r\n\r\n{hidden}"
+    );
     assert_eq!(statuses(&server, chunked.as_bytes()).0, [204, 204]);
     assert_eq!(client.say("GET a"), Reply::bulk("abc"));
     assert_eq!(client.say("GET hidden"), Reply::bulk("x"));
@@ -85,7 +90,9 @@ fn heads_and_bodies_have_their_limits() {
     };
     assert_eq!(statuses(&server, sized(16 << 10).as_bytes()).0, [200]);
     assert_eq!(statuses(&server, sized((16 << 10) + 1).as_bytes()).0, [431]);
-    let many = |count: usize| format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(count - 1));
+    let many = |count: usize| {
+        format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{}\r\n", "A: b\r\n".repeat(count - 1))
+    };
     assert_eq!(statuses(&server, many(100).as_bytes()).0, [200]);
     assert_eq!(statuses(&server, many(101).as_bytes()).0, [431]);
     let limit = 1 << 20;
@@ -94,10 +101,12 @@ fn heads_and_bodies_have_their_limits() {
     // Told before the body has come, and told to who sends it all the same.
     server.http().put("/keys/b", &vec![b'x'; limit + 1]).refused(413, "http_body_max");
     let mut http = server.http();
-    http.send(b"PUT /keys/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n").unwrap();
+    http.send(b"PUT /keys/b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n")
+        .unwrap();
     http.response(false).unwrap().refused(413, "1048576 bytes");
     let mut http = server.http();
-    http.send(b"PUT /keys/b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+    http.send(b"PUT /keys/b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .unwrap();
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
     for _ in 0..17 {
         let _ = http.send(chunk.as_bytes());
@@ -122,14 +131,16 @@ fn what_is_announced_costs_nothing() {
     }
     let server = server(&[]);
     let mut client = server.client();
-    let rss = |client: &mut crate::common::Client| client.info("used_memory_rss").parse::<u64>().unwrap();
+    let rss =
+        |client: &mut crate::common::Client| client.info("used_memory_rss").parse::<u64>().unwrap();
     let mut warm: Vec<Http> = (0..50).map(|_| server.http()).collect();
     warm.iter_mut().for_each(|http| assert_eq!(http.put("/keys/a", b"x").status, 204));
     let before = rss(&mut client);
     let mut held = Vec::new();
     for _ in 0..500 {
         let mut http = server.http();
-        http.send(b"PUT /keys/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\nx").unwrap();
+        http.send(b"PUT /keys/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\nx")
+            .unwrap();
         held.push(http);
     }
     std::thread::sleep(Duration::from_millis(300));
@@ -184,7 +195,11 @@ fn slow_senders_are_cut_and_hurt_nobody() {
         });
         left = slow.len();
     }
-    assert!(began.elapsed() >= Duration::from_secs(9), "cut before their time: {:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_secs(9),
+        "cut before their time: {:?}",
+        began.elapsed()
+    );
     eprintln!("the longest SET beside them: {longest:?}");
     assert_eq!(server.http().get("/healthz").status, 200);
 }
@@ -254,7 +269,8 @@ fn it_says_when_it_is_ready() {
         return;
     }
     let port = free_port();
-    let options = Options { shards: Some(2), sync: Some("no"), http: Some(port), ..Options::default() };
+    let options =
+        Options { shards: Some(2), sync: Some("no"), http: Some(port), ..Options::default() };
     let mut server = Server::start(&options);
     let mut client = server.client();
     let value = "v".repeat(10_000);

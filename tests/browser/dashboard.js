@@ -160,6 +160,7 @@ async function main() {
     assert.deepStrictEqual(unnamed, []);
     step('a keyboard reaches everything, and each field has a name');
 
+    assert.deepStrictEqual(complaints, []);
     await page.setViewport({ width: 375, height: 760, isMobile: true, hasTouch: true });
     await pause(300);
     const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
@@ -168,7 +169,9 @@ async function main() {
     if (shots) await page.screenshot({ path: 'target/browser/phone.png', fullPage: true });
     await page.setViewport({ width: 1400, height: 1000 });
 
-    assert.deepStrictEqual(complaints, []);
+    await says('state', 'ready');
+    // A change between phone and desk loads the page anew, and ends what was under way.
+    assert.deepStrictEqual(complaints.filter(words => !words.includes('ERR_ABORTED')), []);
     assert.deepStrictEqual(foreign, []);
     step('nothing was complained of, nobody else was asked');
 

@@ -35,7 +35,6 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("dir", "data_dir"),
 ];
 
-
 /// All of them, those of the file's tables last.
 pub(super) fn all() -> impl Iterator<Item = &'static Field> {
     [doors::FIELDS, http::FIELDS, data::FIELDS, traffic::FIELDS, thresholds::FIELDS]
@@ -44,7 +43,8 @@ pub(super) fn all() -> impl Iterator<Item = &'static Field> {
 }
 
 /// Settings that are secrets: a command line can be read by everyone on the machine.
-pub(super) const SECRETS: &[&str] = &["requirepass", "requirepass_sha256", "readonly_password", "http_token"];
+pub(super) const SECRETS: &[&str] =
+    &["requirepass", "requirepass_sha256", "readonly_password", "http_token"];
 
 fn password(text: &str) -> Option<PasswordDigest> {
     (!text.is_empty()).then(|| PasswordDigest::of(text.as_bytes()))

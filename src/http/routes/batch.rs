@@ -110,7 +110,9 @@ async fn ask(site: &Site, kinds: &[Kind], shares: Vec<Share>) -> Result<Vec<Outc
     let links = site.links()?;
     let mut replies: Vec<Option<Result<Reply, LinkError>>> = kinds.iter().map(|_| None).collect();
     let mut asked = Vec::new();
-    for (core, share) in shares.into_iter().enumerate().filter(|(_, share)| !share.commands.is_empty()) {
+    for (core, share) in
+        shares.into_iter().enumerate().filter(|(_, share)| !share.commands.is_empty())
+    {
         let answered = links.ask_all(core, Class::Slow, share.commands, HTTP_REPLY_TIME_MAX);
         asked.push((share.operations, answered));
     }

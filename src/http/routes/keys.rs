@@ -131,9 +131,7 @@ pub(super) async fn get(
     let links = site.links()?;
     if encoding.is_none() && !wants_json {
         return match ask(site, key, &[b"GET", key]).await? {
-            Reply::Bulk(value) => {
-                Ok(raw(counted(value, &links.connector().ledger().output)?))
-            }
+            Reply::Bulk(value) => Ok(raw(counted(value, &links.connector().ledger().output)?)),
             _ => Err(no_key()),
         };
     }
@@ -142,8 +140,8 @@ pub(super) async fn get(
     commands.push(&[b"PTTL", key]);
     let core = links.core_of(key);
     let replies = links.ask_all(core, Class::Quick, commands, HTTP_REPLY_TIME_MAX).await?;
-    let [value, ttl] = <[Reply; 2]>::try_from(replies)
-        .map_err(|_| Failure::unavailable("a reply is missing"))?;
+    let [value, ttl] =
+        <[Reply; 2]>::try_from(replies).map_err(|_| Failure::unavailable("a reply is missing"))?;
     let Reply::Bulk(value) = done(value)? else { return Err(no_key()) };
     let ttl_ms = done(ttl)?.integer().filter(|ttl_ms| *ttl_ms >= 0);
     let (value, encoding) = match encoding {

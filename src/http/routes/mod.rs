@@ -112,7 +112,10 @@ impl Query {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             if !known.contains(&name) || found.iter().any(|(other, _)| other == name) {
                 let name: String = name.chars().take(64).collect();
-                let text = format!("'{name}' is no parameter here, or twice; there are: {}", known.join(", "));
+                let text = format!(
+                    "'{name}' is no parameter here, or twice; there are: {}",
+                    known.join(", ")
+                );
                 return Err(Failure::bad(text));
             }
             let value = value.replace('+', " ");
@@ -134,7 +137,8 @@ impl Query {
     fn number(&self, name: &str, least: u64, most: u64) -> Result<Option<u64>, Failure> {
         let Some(text) = self.text(name)? else { return Ok(None) };
         let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-        let problem = || Failure::bad(format!("{name} must be a whole number from {least} to {most}"));
+        let problem =
+            || Failure::bad(format!("{name} must be a whole number from {least} to {most}"));
         number.map(Some).ok_or_else(problem)
     }
 }
@@ -261,7 +265,8 @@ mod tests {
 
     #[test]
     fn queries_are_decoded_once_and_known() {
-        let query = Query::parse(Some("q=a%2520+b&limit=7&&next"), &["q", "limit", "next"]).unwrap();
+        let query =
+            Query::parse(Some("q=a%2520+b&limit=7&&next"), &["q", "limit", "next"]).unwrap();
         assert_eq!(query.bytes("q"), Some(&b"a%20 b"[..]));
         assert_eq!(query.number("limit", 1, 9).unwrap(), Some(7));
         assert!(query.number("limit", 1, 6).is_err());

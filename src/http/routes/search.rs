@@ -39,7 +39,8 @@ pub(super) async fn page(site: &Site, query: Option<&str>) -> Result<Answer, Fai
         Some("false" | "0") => false,
         Some(_) => return Err(Failure::bad("prefix must be true or false")),
     };
-    let limit = query.number("limit", 1, HTTP_SEARCH_LIMIT_MAX)?.unwrap_or(HTTP_SEARCH_LIMIT_DEFAULT);
+    let limit =
+        query.number("limit", 1, HTTP_SEARCH_LIMIT_MAX)?.unwrap_or(HTTP_SEARCH_LIMIT_DEFAULT);
     let mut cursor = query.number("next", 0, u64::MAX)?.unwrap_or(0);
     let pattern = pattern(query.bytes("q").unwrap_or_default(), is_prefix)?;
     let links = site.links()?;

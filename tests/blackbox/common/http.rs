@@ -73,12 +73,17 @@ impl Http {
 
     /// Sends a request with these header lines, each with its line end, beside Host and the length of the body.
     pub(crate) fn ask(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
-        let host = if headers.lines().any(|line| line.starts_with("Host:")) { "" } else { "Host: localhost\r\n" };
+        let host = if headers.lines().any(|line| line.starts_with("Host:")) {
+            ""
+        } else {
+            "Host: localhost\r\n"
+        };
         let length = match (body.is_empty(), method) {
             (true, "GET" | "HEAD" | "DELETE") => String::new(),
             _ => format!("Content-Length: {}\r\n", body.len()),
         };
-        let mut request = format!("{method} {path} HTTP/1.1\r\n{host}{headers}{length}\r\n").into_bytes();
+        let mut request =
+            format!("{method} {path} HTTP/1.1\r\n{host}{headers}{length}\r\n").into_bytes();
         request.extend_from_slice(body);
         // Who is refused early may see a closed connection while it sends.
         let _ = self.send(&request);
