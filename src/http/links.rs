@@ -137,13 +137,10 @@ impl Link {
     async fn read(self: Rc<Self>, mut half: OwnedReadHalf) {
         let mut reader = ReplyReader::default();
         let mut chunk = vec![0; READ_BYTES].into_boxed_slice();
-        loop {
-            match half.read(&mut chunk).await {
-                Ok(count @ 1..) => reader.feed(&chunk[..count]),
-                _ => break,
-            }
-            let replies = std::iter::from_fn(|| reader.next_reply().transpose());
-            if !replies.into_iter().all(|reply| reply.map(|reply| self.answer(reply)).is_ok()) {
+        while let Ok(count @ 1..) = half.read(&mut chunk).await {
+            reader.feed(&chunk[..count]);
+            let mut replies = std::iter::from_fn(|| reader.next_reply().transpose());
+            if !replies.all(|reply| reply.map(|reply| self.answer(reply)).is_ok()) {
                 break;
             }
         }

@@ -16,8 +16,9 @@ fn statuses(server: &Server, bytes: &[u8]) -> (Vec<u16>, String) {
     http.send(bytes).unwrap();
     let _ = http.stream().shutdown(Shutdown::Write);
     let text = String::from_utf8_lossy(&http.rest()).into_owned();
+    // Texts of errors name the version, too.
     let codes =
-        text.match_indices("HTTP/1.1 ").map(|(at, _)| text[at + 9..at + 12].parse().unwrap());
+        text.match_indices("HTTP/1.1 ").filter_map(|(at, _)| text[at + 9..].get(..3)?.parse().ok());
     (codes.collect(), text)
 }
 
