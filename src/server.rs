@@ -65,6 +65,8 @@ pub struct Setup {
     pub connection_bytes: u64,
     pub live: Live,
     pub telemetry: crate::telemetry::Static,
+    /// Whom a long start is told of, in words.
+    pub tell: Option<fn(&str)>,
 }
 
 /// What all cores share.
@@ -158,6 +160,7 @@ pub struct Server {
     /// By core: it has ended.
     ends: Vec<Arc<AtomicBool>>,
     recovery: Vec<Recovery>,
+    tell: Option<fn(&str)>,
     /// Held for the life of the server: the name of the unix socket, and the lock on the directory.
     _socket_file: Option<SocketFile>,
     _data_dir: DataDir,
@@ -325,6 +328,7 @@ impl Server {
             ends: running.ends(),
             cores: Some(running),
             recovery: vec![Recovery::default(); cores],
+            tell: setup.tell,
             _socket_file: socket_file,
             _data_dir: data_dir,
         };
@@ -372,6 +376,10 @@ impl Server {
                 Report::Replayed(index, bytes, total) => {
                     if told.elapsed() >= Duration::from_secs(1) {
                         told = Instant::now();
+                        if let Some(tell) = &self.tell {
+                            let percent = (bytes * 100).checked_div(total).unwrap_or(100);
+                            tell(&format!("replaying the log of shard {index}: {percent} %"));
+                        }
                         tracing::info!(
                             shard = index,
                             bytes,
@@ -405,6 +413,11 @@ impl Server {
             cut_bytes: sum(|one| one.bytes_cut),
             ms: u64::try_from(longest.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    /// Cores that have not gone round for a second, though nothing keeps them waiting.
+    pub fn stalled_cores(&self) -> u64 {
+        self.shared.watch.get().map_or(0, |watch| watch.stalled_cores.load(Ordering::Relaxed))
     }
 
     /// For connections from within the process.

@@ -15,6 +15,7 @@ use crate::net::tls;
 use crate::preflight::{self, Machine};
 use crate::runtime;
 use crate::server::{Server, Setup};
+use crate::service;
 use crate::sys;
 use crate::telemetry::Static;
 use shard::options::SyncPolicy;
@@ -183,10 +184,13 @@ impl Prepared {
         });
         let port = listener.as_ref().and_then(|l| l.local_addr().ok()).map_or(0, |a| a.port());
         let live = Live::new(&config, &plan, machine.maxclients, machine.clients_ceiling);
+        // Who can be told to stop is a program of its own, and may speak for its process.
+        let tell = stop.is_some().then_some(service::status as fn(&str));
         if let Some(stop) = stop {
             live.stop_by(stop);
         }
         let setup = Setup {
+            tell,
             // More shards than cores share them: the directory decides the number.
             cpus: cpus.iter().copied().cycle().take(shards).collect(),
             options: config.shard_options(&plan),

@@ -33,3 +33,8 @@ fn resp() {
 fn config() {
     replay("config", super::config);
 }
+
+#[test]
+fn commands() {
+    replay("commands", super::commands);
+}

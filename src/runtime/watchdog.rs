@@ -29,6 +29,8 @@ pub struct WatchCounters {
     pub interrupts: AtomicU64,
     /// Stalls: a core that was awake, without a beat for a second.
     pub stalls: AtomicU64,
+    /// Cores that are in one now.
+    pub stalled_cores: AtomicU64,
 }
 
 /// One core, as the watchdog knows it.
@@ -83,6 +85,8 @@ fn watch(watched: Vec<Watched>, counters: &WatchCounters, stopped: &Receiver<()>
                 }
             }
         }
+        let stalled = patients.iter().filter(|patient| patient.is_stalled).count();
+        counters.stalled_cores.store(stalled as u64, Ordering::Relaxed);
     }
 }
 
@@ -91,6 +95,7 @@ struct Patient {
     watched: Watched,
     beats: u64,
     since: Instant,
+    is_stalled: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -104,7 +109,7 @@ enum Finding {
 
 impl Patient {
     fn new(watched: Watched) -> Self {
-        Self { watched, beats: 0, since: Instant::now() }
+        Self { watched, beats: 0, since: Instant::now(), is_stalled: false }
     }
 
     fn examine(&mut self, now: Instant) -> Finding {
@@ -112,6 +117,7 @@ impl Patient {
         let beats = heart.beats();
         if beats != self.beats || self.watched.ended.load(Ordering::SeqCst) {
             (self.beats, self.since) = (beats, now);
+            self.is_stalled = false;
             return Finding::Well;
         }
         if now.saturating_duration_since(self.since) < STALL_MIN {
@@ -125,6 +131,7 @@ impl Patient {
         } else {
             Finding::Stalls
         };
+        self.is_stalled = finding == Finding::Stalls;
         self.since = now;
         finding
     }
