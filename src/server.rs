@@ -222,6 +222,24 @@ impl Connector {
         usize::from(self.slots.shard_of_key(key))
     }
 
+    pub(crate) fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// The memory that all connections hold.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// A wrong password came from `peer`: how long its reply waits.
+    pub(crate) fn login_failed(&self, peer: &str) -> Duration {
+        self.shared.penalties.failed(peer, self.shared.telemetry.started.elapsed())
+    }
+
+    pub(crate) fn login_succeeded(&self, peer: &str) {
+        self.shared.penalties.succeeded(peer);
+    }
+
     /// A connection to `core`, taken modulo their number: RESP2 at first, as the default user. It is not counted among the
     /// clients, and ends when the server stops.
     ///

@@ -152,6 +152,15 @@ pub struct StartArgs {
     /// Address to listen on; 0.0.0.0 is every network of this machine [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
+    /// TCP port of HTTP: REST, dashboard, metrics; 0: none [default: 8081, or none if that is in use]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<String>,
+    /// Address of HTTP; one that others reach needs a token or a password [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_bind: Option<String>,
+    /// File whose first line is the token that HTTP's clients must send [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub http_token_file: Option<String>,
     /// Path of a unix socket to listen at, too [default: none]
     #[arg(long, value_name = "PATH")]
     pub unixsocket: Option<String>,
@@ -244,6 +253,9 @@ impl StartArgs {
         let named = [
             ("port", &self.port),
             ("bind", &self.bind),
+            ("http-port", &self.http_port),
+            ("http-bind", &self.http_bind),
+            ("http-token-file", &self.http_token_file),
             ("unixsocket", &self.unixsocket),
             ("tls-port", &self.tls_port),
             ("tls-cert", &self.tls_cert),
