@@ -51,6 +51,7 @@ pub mod start;
 pub mod telemetry;
 pub mod terminal;
 pub mod tools;
+pub mod transfer;
 
 mod apply;
 mod ask;
@@ -78,4 +79,4 @@ mod watch;
 mod work;
 mod worker;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Options, WriteBatch};

@@ -13,6 +13,7 @@ use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::start::{self, Prepared};
 use rusty_lsm::{service, terminal, tools};
+use rusty_lsm::transfer::{TransferError, run};
 use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -36,6 +37,8 @@ fn main() -> ExitCode {
         },
         Command::Check(args) => end(tools::check(&args)),
         Command::Repair(args) => end(tools::repair(&args)),
+        Command::Import(args) => end_transfer(run::run_import(&args)),
+        Command::Export(args) => end_transfer(run::run_export(&args)),
         Command::DumpWal(args) => end(tools::dump(&args, Kinds::Segment)),
         Command::DumpSst(args) => end(tools::dump(&args, Kinds::Table)),
         Command::DumpManifest(args) => end(tools::dump(&args, Kinds::Manifest)),
@@ -62,6 +65,17 @@ fn end_or(result: Result<bool, ServerError>, otherwise: u8) -> ExitCode {
     match result {
         Ok(true) => ExitCode::from(exit::OK),
         Ok(false) => ExitCode::from(otherwise),
+        Err(error) => {
+            say(&format!("rusty-lsm: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// What a transfer ends with.
+fn end_transfer(result: Result<u8, TransferError>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&format!("rusty-lsm: {error}"));
             ExitCode::from(error.exit_code())

@@ -24,9 +24,10 @@ use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
 use crate::access::Penalties;
-use crate::command::info;
+use crate::command::{Report as Telemetry, info};
 use crate::error::ServerError;
 use crate::execute::Executor;
+use crate::facts::CoreStats;
 use crate::format::DataDir;
 use crate::ledger::Ledger;
 use crate::live::Live;
@@ -415,6 +416,18 @@ impl Server {
     /// Shards, and cores.
     pub fn shards(&self) -> usize {
         self.shared.cores
+    }
+
+    /// `cores` as data.
+    pub(crate) fn report(&self, cores: &[CoreStats]) -> Telemetry {
+        self.shared.report(cores)
+    }
+
+    /// Calls `notice` now and then from when a core has ended on.
+    pub(crate) fn when_a_core_ends(&self, notice: impl Fn() + Send + Sync + 'static) {
+        if let Some(watch) = self.shared.watch.get() {
+            watch.ends.tell(notice);
+        }
     }
 
     pub(crate) fn shard_of(&self, key: &[u8]) -> usize {

@@ -40,7 +40,7 @@ pub fn wait(server: &Server, asked: &Receiver<()>) {
         match server.stalled_cores() {
             0 => notify(&[NotifyState::Watchdog]),
             cores => {
-                tracing::warn!(cores, "stalled; the service manager is not told that all is well")
+                tracing::warn!(cores, "stalled; the service manager is not told that all is well");
             }
         }
     }

@@ -35,6 +35,7 @@ pub mod read;
 pub mod recovery;
 pub mod scan;
 pub mod shard;
+pub mod snapshot;
 pub mod space;
 pub mod stats;
 pub mod table;

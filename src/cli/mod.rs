@@ -1,6 +1,7 @@
 //! The command line.
 
 mod terminal;
+pub mod transfer;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -61,6 +62,12 @@ pub enum Command {
     /// Make a damaged data directory usable; what is taken out is kept in DIR/quarantine-TIME
     #[command(after_help = REPAIR_HELP)]
     Repair(RepairArgs),
+    /// Bring keys in from a file: jsonl, csv, Redis' aof or rdb
+    #[command(after_help = transfer::IMPORT_HELP)]
+    Import(transfer::ImportArgs),
+    /// Write all keys to a file: jsonl, csv, Redis' aof or rdb
+    #[command(after_help = transfer::EXPORT_HELP)]
+    Export(transfer::ExportArgs),
     /// Print the records of a segment of the write-ahead log (NNNNNN.wal)
     DumpWal(DumpArgs),
     /// Print the blocks and entries of a table (NNNNNN.sst)

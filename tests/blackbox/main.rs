@@ -40,5 +40,6 @@ mod shutdown;
 mod startup;
 mod terminal;
 mod tools;
+mod transfer;
 mod values;
 mod watching;
