@@ -32,12 +32,16 @@ use shard::coding::{Reader, crc32};
 
 use crate::error::ServerError;
 use crate::limits::FORMAT_BYTES_MAX;
+use crate::preflight;
 use crate::slots::{SLOTS, SlotRange, SlotTable};
 use crate::sys;
 
 const FORMAT: &str = "FORMAT";
 const FORMAT_TMP: &str = "FORMAT.tmp";
 const LOCK: &str = "LOCK";
+/// Beside the shards' directories; whoever removes them all removes them in this order, the lock last.
+pub(crate) const NAMES: [&str; 5] =
+    [preflight::DOCTOR_FILE, preflight::PROBE_FILE, FORMAT_TMP, FORMAT, LOCK];
 /// How long a lock that somebody holds is waited for, and how often it is looked at. A process that was killed with much
 /// memory and I/O in flight holds it for some ten milliseconds more.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -48,7 +52,7 @@ const MAGIC: &[u8; 8] = b"RLSM-DIR";
 /// Raised with every change of bytes in the directory.
 pub const VERSION: u32 = 1;
 /// What may lie in a directory that is to become ours: our own beginnings, and what a new file system holds.
-const HARMLESS: [&str; 3] = [LOCK, FORMAT_TMP, "lost+found"];
+const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, preflight::DOCTOR_FILE, "lost+found"];
 
 /// What a data directory says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

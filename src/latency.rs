@@ -40,11 +40,14 @@ pub struct CommandTally {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tallies {
     commands: Box<[CommandTally]>,
+    /// Whether histograms are kept; calls are counted all the same.
+    is_tracking: bool,
 }
 
 impl Default for Tallies {
     fn default() -> Self {
-        Self { commands: (0..CommandId::COUNT).map(|_| CommandTally::default()).collect() }
+        let commands = (0..CommandId::COUNT).map(|_| CommandTally::default()).collect();
+        Self { commands, is_tracking: true }
     }
 }
 
@@ -59,7 +62,14 @@ impl Tallies {
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
         tally.calls += count;
         tally.total_ns = tally.total_ns.saturating_add(nanos.saturating_mul(count));
-        tally.latencies.get_or_insert_with(no_latencies).saturating_record_n(nanos, count);
+        if self.is_tracking {
+            tally.latencies.get_or_insert_with(no_latencies).saturating_record_n(nanos, count);
+        }
+    }
+
+    /// Whether latencies are counted from now on; those that were stay.
+    pub(crate) fn track(&mut self, on: bool) {
+        self.is_tracking = on;
     }
 
     /// A reply to a command of place `index` was an error.

@@ -10,6 +10,8 @@
 //!
 //! [`client`] is the other end of all that: what speaks to a server, this one or another.
 //!
+//! [`terminal`]: what people type and watch in a terminal.
+//!
 //! [`access`] is asked before each command whether this client may use it.
 //!
 //! Around them: [`cli`], [`config`], [`preflight`], [`format`](mod@format) (the data directory's own file and lock),
@@ -47,6 +49,7 @@ pub mod service;
 pub mod slots;
 pub mod start;
 pub mod telemetry;
+pub mod terminal;
 pub mod tools;
 pub mod transfer;
 

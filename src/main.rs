@@ -13,7 +13,7 @@ use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::start::{self, Prepared};
 use rusty_lsm::transfer::{TransferError, run};
-use rusty_lsm::{service, tools};
+use rusty_lsm::{service, terminal, tools};
 use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -42,14 +42,29 @@ fn main() -> ExitCode {
         Command::DumpWal(args) => end(tools::dump(&args, Kinds::Segment)),
         Command::DumpSst(args) => end(tools::dump(&args, Kinds::Table)),
         Command::DumpManifest(args) => end(tools::dump(&args, Kinds::Manifest)),
+        Command::Repl(args) => end_or(terminal::repl(&args), exit::FAILURE),
+        Command::Demo(args) => end_or(terminal::demo(&args), exit::FAILURE),
+        Command::Top(args) => end_or(terminal::top(&args), exit::FAILURE),
+        Command::Doctor(args) => end_or(terminal::doctor(&args), exit::FAILURE),
+        Command::Clear(args) => end_or(terminal::clear(&args), exit::FAILURE),
+        Command::Compact(args) => end_or(terminal::compact(&args), exit::FAILURE),
+        Command::Stats(args) => end(tools::stats(&args)),
+        Command::Scan(args) => end(tools::scan(&args)),
+        Command::Completions(args) => end(terminal::completions(&args)),
+        Command::Man(args) => end(terminal::man(&args)),
     }
 }
 
 /// What a tool ends with: whether it left no damage, or why it could not look.
 fn end(result: Result<bool, ServerError>) -> ExitCode {
+    end_or(result, exit::DAMAGED)
+}
+
+/// What a command ends with that answers whether all went well; `otherwise` is the code for not.
+fn end_or(result: Result<bool, ServerError>, otherwise: u8) -> ExitCode {
     match result {
         Ok(true) => ExitCode::from(exit::OK),
-        Ok(false) => ExitCode::from(exit::DAMAGED),
+        Ok(false) => ExitCode::from(otherwise),
         Err(error) => {
             say(&format!("rusty-lsm: {error}"));
             ExitCode::from(error.exit_code())

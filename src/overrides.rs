@@ -18,6 +18,9 @@ use crate::limits::CONFIG_BYTES_MAX;
 pub(crate) const FILE: &str = "overrides.toml";
 const TMP: &str = "overrides.toml.tmp";
 
+/// What a rewrite, or one that was killed, leaves in the data directory.
+pub(crate) const NAMES: [&str; 2] = [FILE, TMP];
+
 const HEAD: &str = "# Settings that CONFIG SET has changed, written by CONFIG REWRITE: they win over the file of settings, and lose to\n\
                     # RUSTY_LSM_* variables and flags. Delete the file to forget them.\n";
 

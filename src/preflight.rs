@@ -18,11 +18,14 @@ use crate::sys::{self, Resource};
 
 /// Oldest kernel that has all operations of the ring: major and minor.
 const KERNEL_MIN: (u32, u32) = (6, 1);
-const TMPFS: i64 = 0x0102_1994;
-const RAMFS: i64 = 0x8584_58f6;
-const OVERLAYFS: i64 = 0x794c_7630;
+pub(crate) const TMPFS: i64 = 0x0102_1994;
+pub(crate) const RAMFS: i64 = 0x8584_58f6;
+pub(crate) const OVERLAYFS: i64 = 0x794c_7630;
 /// Removed at once; a left one is removed by the next start.
-const PROBE_FILE: &str = "PROBE.tmp";
+pub(crate) const PROBE_FILE: &str = "PROBE.tmp";
+
+/// What `rusty-lsm doctor` writes to measure the disk, and removes.
+pub(crate) const DOCTOR_FILE: &str = "DOCTOR.tmp";
 
 /// What the server may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,7 +118,7 @@ pub(crate) fn core() -> Result<(String, u64), ServerError> {
     Ok((kernel, descriptors))
 }
 
-fn check_kernel(release: &str) -> Result<(), ServerError> {
+pub(crate) fn check_kernel(release: &str) -> Result<(), ServerError> {
     let mut numbers = release.split(|char: char| !char.is_ascii_digit()).map(str::parse::<u32>);
     let version = match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor),
@@ -133,7 +136,7 @@ fn check_kernel(release: &str) -> Result<(), ServerError> {
 }
 
 /// Names the cause that an error of `io_uring_setup` has; `disabled` reads the sysctl.
-fn check_ring(
+pub(crate) fn check_ring(
     probe: io::Result<()>,
     disabled: impl FnOnce() -> Option<String>,
 ) -> Result<(), ServerError> {
@@ -172,7 +175,7 @@ fn check_ring(
     })
 }
 
-fn check_locked_memory(bytes: u64) -> Result<(), ServerError> {
+pub(crate) fn check_locked_memory(bytes: u64) -> Result<(), ServerError> {
     if bytes >= MEMLOCK_BYTES_MIN {
         return Ok(());
     }
@@ -187,7 +190,7 @@ fn check_locked_memory(bytes: u64) -> Result<(), ServerError> {
 }
 
 /// Connections that leave each shard its files.
-fn clients(descriptors: u64, shards: u32) -> Result<u32, ServerError> {
+pub(crate) fn clients(descriptors: u64, shards: u32) -> Result<u32, ServerError> {
     let reserved = DESCRIPTORS_RESERVED + u64::from(shards) * DESCRIPTORS_PER_SHARD;
     match descriptors.saturating_sub(reserved) {
         0 => Err(ServerError::Unavailable {
@@ -224,7 +227,7 @@ fn check_port(bind: IpAddr, port: u16) -> Result<(), ServerError> {
 }
 
 /// Writes one aligned block past the page cache and reads it back.
-fn probe_direct_io(dir: &Path) -> Result<(), ServerError> {
+pub(crate) fn probe_direct_io(dir: &Path) -> Result<(), ServerError> {
     let path = dir.join(PROBE_FILE);
     let result = direct_io(&path);
     let removed = fs::remove_file(&path);

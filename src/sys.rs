@@ -93,6 +93,30 @@ pub(crate) fn file_system(path: &Path) -> io::Result<i64> {
     Ok(stat.f_type)
 }
 
+/// Bytes that a process without privileges may still write to the file system of `path`, and its size.
+pub(crate) fn space(path: &Path) -> io::Result<(u64, u64)> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `statvfs` is integers, for which zeroes are valid.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero byte, and the pointer is to a whole `statvfs` of ours.
+    if unsafe { libc::statvfs(path.as_ptr(), &raw mut stat) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+}
+
+/// Whether something (NTP) keeps the machine's clock right, as far as the kernel knows.
+pub(crate) fn clock_is_kept() -> io::Result<bool> {
+    // SAFETY: `timex` is integers, for which zeroes are valid.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a whole `timex` of ours; with `modes` zero the call only reads the clock's state.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    if state < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(state != libc::TIME_ERROR)
+}
+
 /// Sets up an io_uring of the kind that the cores need and closes it again.
 pub(crate) fn probe_ring() -> io::Result<()> {
     /// Words of `struct io_uring_params`: ten of its own, and two sets of offsets of ten each.

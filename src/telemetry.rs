@@ -129,6 +129,9 @@ impl Shared {
             keyspace_misses: reads.saturating_sub(hits),
             error_replies: net.errors,
             expired_keys: sum.counters.expired_keys,
+            pubsub_channels: net.listened[0],
+            pubsub_patterns: net.listened[1],
+            pubsub_shard_channels: net.listened[2],
             ..info::Stats::default()
         };
         facts.cpu = info::Cpu { system_s: usage.system_s, user_s: usage.user_s };

@@ -69,6 +69,11 @@ impl<C: Cursor> Merge<C> {
         }
     }
 
+    /// What was merged, for whoever closes it.
+    pub(crate) fn into_sources(self) -> Vec<C> {
+        self.sources
+    }
+
     fn winner(&self) -> Option<usize> {
         if self.failed || !self.pending.is_empty() { None } else { self.tree.first().copied() }
     }
@@ -297,6 +302,11 @@ impl<C: Cursor> Newest<C> {
             held: None,
             value: Vec::new(),
         }
+    }
+
+    /// What it moves over, for whoever closes that.
+    pub(crate) fn into_cursor(self) -> C {
+        self.cursor
     }
 
     /// The version stood on; `None` at the end.

@@ -78,9 +78,9 @@ pub struct Inspected<E: Env> {
     identity: Identity,
     options: Options,
     /// `None`: a new shard.
-    loaded: Option<Loaded>,
-    /// The tables that the manifest names.
-    tables: Vec<Rc<Table<E>>>,
+    pub(crate) loaded: Option<Loaded>,
+    /// The tables that the manifest names, in its order.
+    pub(crate) tables: Vec<Rc<Table<E>>>,
     has_data: bool,
 }
 
@@ -318,7 +318,8 @@ struct Replayer<'a, E: Env> {
     numbers: &'a Numbers,
 }
 
-async fn open_replay<E: Env>(
+/// The log that `state` names, from its beginning.
+pub(crate) async fn open_replay<E: Env>(
     env: &E,
     dir: &Path,
     identity: Identity,

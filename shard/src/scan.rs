@@ -90,7 +90,7 @@ impl Range {
         Self { from: Bound::Included(prefix.to_vec()), to }
     }
 
-    fn contains(&self, key: &[u8]) -> bool {
+    pub(crate) fn contains(&self, key: &[u8]) -> bool {
         let above = match &self.from {
             Bound::Included(from) => key >= from.as_slice(),
             Bound::Excluded(from) => key > from.as_slice(),
@@ -104,8 +104,13 @@ impl Range {
         above && below
     }
 
+    /// Whether it is the excluded smaller end: a forward seek lands on it.
+    pub(crate) fn is_excluded_start(&self, key: &[u8]) -> bool {
+        matches!(&self.from, Bound::Excluded(from) if key == from.as_slice())
+    }
+
     /// The key to seek to, in the given direction. Forward seeks land at or after it, backward ones before it.
-    fn start(&self, direction: Direction) -> Option<Vec<u8>> {
+    pub(crate) fn start(&self, direction: Direction) -> Option<Vec<u8>> {
         match (direction, &self.from, &self.to) {
             (Direction::Forward, Bound::Included(key) | Bound::Excluded(key), _)
             | (Direction::Backward, _, Bound::Excluded(key)) => Some(key.clone()),
@@ -247,10 +252,9 @@ impl<E: Env> Scan<E> {
             let start = self.range.start(self.direction);
             self.newest.seek(start.as_deref()).await?;
             // A seek lands on an excluded bound itself.
-            while self.newest.entry().is_some_and(|entry| {
-                matches!((&self.direction, &self.range.from),
-                    (Direction::Forward, Bound::Excluded(from)) if entry.key == from.as_slice())
-            }) {
+            while self.direction == Direction::Forward
+                && self.newest.entry().is_some_and(|entry| self.range.is_excluded_start(entry.key))
+            {
                 self.newest.next().await?;
             }
         }

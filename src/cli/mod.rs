@@ -1,5 +1,6 @@
 //! The command line.
 
+mod terminal;
 pub mod transfer;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -11,6 +12,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{self, ConfigError, LsmConfig};
 
+pub use terminal::{
+    ClearArgs, CompactArgs, CompletionsArgs, DemoArgs, DirStatsArgs, DoctorArgs, LoginArgs,
+    ManArgs, ReplArgs, ScanArgs, TopArgs,
+};
+
 /// Time for each of `ping`'s connect, send and receive.
 const PING_TIME_MAX: Duration = Duration::from_secs(3);
 /// Longest answer to `ping` that is read, in bytes.
@@ -18,7 +24,7 @@ const PING_BYTES_MAX: u64 = 1 << 10;
 
 const EXIT_CODES: &str = "Exit codes:
   0   stopped in order
-  1   failure
+  1   failure; a command of repl or a check of doctor has failed; ping: no answer
   2   wrong command line
   65  check, repair or a dump: there is damage (after a repair: damage is left)
   69  io_uring is not available, or the kernel is older than 6.1
@@ -68,6 +74,36 @@ pub enum Command {
     DumpSst(DumpArgs),
     /// Print the edits of a manifest (manifest-NNNNNN), or what CURRENT says
     DumpManifest(DumpArgs),
+    /// Type commands: on a data directory, or on a running server
+    #[command(after_help = terminal::REPL_HELP)]
+    Repl(ReplArgs),
+    /// Show what it does, step by step, on a directory of its own: writes, merges, a kill, recovery
+    #[command(after_help = terminal::DEMO_HELP)]
+    Demo(DemoArgs),
+    /// Watch a running server
+    #[command(after_help = terminal::TOP_HELP)]
+    Top(TopArgs),
+    /// Look whether this machine is fit for it, and what a sync costs
+    #[command(after_help = terminal::DOCTOR_HELP)]
+    Doctor(DoctorArgs),
+    /// Remove all data of a data directory that no server has open
+    #[command(after_help = terminal::CLEAR_HELP)]
+    Clear(ClearArgs),
+    /// Merge all tables of a data directory that no server has open
+    #[command(after_help = terminal::COMPACT_HELP)]
+    Compact(CompactArgs),
+    /// Tell what a data directory is made of that no server has open; changes nothing
+    #[command(after_help = terminal::STATS_HELP)]
+    Stats(DirStatsArgs),
+    /// Print the keys and values of a data directory that no server has open, in order; changes nothing
+    #[command(after_help = terminal::SCAN_HELP)]
+    Scan(ScanArgs),
+    /// Print what a shell needs to complete our commands
+    #[command(after_help = terminal::COMPLETIONS_HELP)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write all pages into a directory
+    #[command(after_help = terminal::MAN_HELP)]
+    Man(ManArgs),
 }
 
 #[derive(Debug, Clone, Args)]

@@ -47,6 +47,11 @@ pub fn encode<W: AsRef<[u8]>>(out: &mut Vec<u8>, words: &[W]) {
     }
 }
 
+/// Whether a read has ended because its time was over.
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 /// What a connection is made of.
 trait Stream: Read + Write + Send {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
@@ -165,6 +170,20 @@ impl Client {
                 return Err(ClientError::Closed);
             }
             self.reader.feed(&self.chunk[..received]);
+        }
+    }
+
+    /// As [`Client::receive`], for so long at most; `None`: nothing whole has come, and it may be asked again.
+    ///
+    /// # Errors
+    /// As [`Client::receive`].
+    pub fn receive_within(&mut self, time: Duration) -> Result<Option<Reply>, ClientError> {
+        self.stream.set_read_timeout(Some(time))?;
+        let received = self.receive();
+        self.stream.set_read_timeout(None)?;
+        match received {
+            Err(ClientError::Io(error)) if is_late(&error) => Ok(None),
+            received => received.map(Some),
         }
     }
 

@@ -6,6 +6,7 @@ use super::connection::shortened;
 use super::error::CommandError;
 use super::session::Session;
 use super::table::{self, CommandId};
+use crate::access::DEFAULT_USER;
 use crate::resp::{Args, strict_number};
 
 /// What kind of client it is.
@@ -39,6 +40,8 @@ impl ClientKind {
 #[derive(Debug)]
 pub struct ClientFacts<'a> {
     pub session: &'a Session,
+    /// The name of its user.
+    pub user: &'a str,
     pub kind: ClientKind,
     /// Seconds since it came, and since it sent something.
     pub age_s: u64,
@@ -81,7 +84,7 @@ impl ClientFacts<'_> {
             line,
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db=0 sub={channels} \
              psub={patterns} ssub={shard_channels} multi=-1 qbuf={} qbuf-free={} argv-mem=0 multi-mem=0 \
-             rbs={} rbp={} obl={} oll=0 omem={} tot-mem={} events={} cmd={} user=default redir=-1 resp={} \
+             rbs={} rbp={} obl={} oll=0 omem={} tot-mem={} events={} cmd={} user={} redir=-1 resp={} \
              lib-name={} lib-ver={}",
             session.id,
             session.peer,
@@ -100,6 +103,7 @@ impl ClientFacts<'_> {
             self.input_bytes + self.input_free_bytes + self.output_bytes + self.sending_bytes,
             if self.sending_bytes > 0 { "rw" } else { "r" },
             self.command.and_then(name).unwrap_or("NULL"),
+            self.user,
             session.protocol.number(),
             String::from_utf8_lossy(&session.lib_name),
             String::from_utf8_lossy(&session.lib_version),
@@ -118,6 +122,8 @@ pub struct ClientFilter {
     pub kind: Option<ClientKind>,
     /// At least so old.
     pub age_s: Option<u64>,
+    /// Who acts as this user.
+    pub user: Option<String>,
     /// This one is not meant.
     pub not_id: Option<u64>,
 }
@@ -130,6 +136,7 @@ impl ClientFilter {
             && self.local.as_ref().is_none_or(|wanted| wanted == local.as_bytes())
             && self.kind.is_none_or(|kind| kind == client.kind)
             && self.age_s.is_none_or(|age_s| client.age_s >= age_s)
+            && self.user.as_ref().is_none_or(|user| user == client.user)
             && self.not_id != Some(*id)
     }
 
@@ -161,11 +168,12 @@ impl ClientFilter {
         Ok(filter)
     }
 
-    /// `CLIENT KILL address`, or `CLIENT KILL option value [option value ...]`, asked for by client `own`.
+    /// `CLIENT KILL address`, or `CLIENT KILL option value [option value ...]`, asked for by client `own`. `readonly`: the
+    /// name of the read-only user, if there is one.
     ///
     /// # Errors
     /// As Redis.
-    pub fn of_kill(args: Args<'_>, own: u64) -> Result<Self, CommandError> {
+    pub fn of_kill(args: Args<'_>, own: u64, readonly: Option<&str>) -> Result<Self, CommandError> {
         if args.len() == 3 {
             return Ok(Self { peer: Some(args.arg(2).to_vec()), ..Self::default() });
         }
@@ -186,10 +194,12 @@ impl ClientFilter {
             } else if is("laddr") {
                 filter.local = Some(value.to_vec());
             } else if is("user") {
-                if value != b"default" {
+                let mut known = [Some(DEFAULT_USER), readonly].into_iter().flatten();
+                let Some(user) = known.find(|known| known.as_bytes() == value) else {
                     let name = String::from_utf8_lossy(&shortened(value)).into_owned();
                     return Err(CommandError::Text(format!("ERR No such user '{name}'").into()));
-                }
+                };
+                filter.user = Some(user.to_owned());
             } else if is("skipme") {
                 filter.not_id = match value {
                     yes if yes.eq_ignore_ascii_case(b"yes") => Some(own),
@@ -245,6 +255,7 @@ mod tests {
 
     fn facts(session: &Session) -> ClientFacts<'_> {
         ClientFacts {
+            user: "default",
             session,
             kind: ClientKind::Normal,
             age_s: 10,
@@ -289,7 +300,7 @@ mod tests {
     fn filters_are_combined() {
         let sessions = [session(1), session(2), session(3)];
         let meant = |line: &str| -> Vec<u64> {
-            let filter = ClientFilter::of_kill(args(line).args(), 2).unwrap();
+            let filter = ClientFilter::of_kill(args(line).args(), 2, None).unwrap();
             let meant = sessions.iter().filter(|session| filter.means(&facts(session)));
             meant.map(|session| session.id).collect()
         };

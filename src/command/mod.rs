@@ -43,6 +43,14 @@ use std::time::Duration;
 
 use crate::resp::{Args, writer};
 
+/// The reply to COMMAND DOCS, in RESP3: what help is made of where no server tells.
+pub(crate) fn docs() -> Vec<u8> {
+    let mut out = Vec::new();
+    let args = Args::new(b"COMMANDDOCS", &[(0, 7), (7, 11)]);
+    introspect::docs(args, crate::resp::Protocol::Resp3, &mut out);
+    out
+}
+
 /// What happens to the connection after a command's reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]

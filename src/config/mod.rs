@@ -27,7 +27,7 @@ use crate::access::{DebugCommand, PasswordDigest, Policy};
 pub(crate) use load::layers;
 pub use load::{ENV_PREFIX, load};
 pub use memory::{HostMemory, MemoryPlan};
-pub(crate) use secrets::is_private;
+pub(crate) use secrets::{is_private, password};
 use shard::options::{CompactionStyle, CompactionThresholds, SyncPolicy};
 pub use value::{CacheCapacity, parse_seconds, parse_size, parse_time, show_size, show_time};
 
@@ -253,6 +253,11 @@ impl std::error::Error for ConfigError {}
 impl ConfigError {
     fn new(source: &Source, text: impl Into<String>) -> Self {
         Self { source: source.clone(), text: text.into() }
+    }
+
+    /// Of a word on the command line that is no setting.
+    pub(crate) fn of_flag(flag: &str, text: impl Into<String>) -> Self {
+        Self { source: Source::Flag(flag.to_owned()), text: text.into() }
     }
 
     /// Of a setting that does not fit with the others, or with the machine.

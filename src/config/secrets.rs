@@ -44,8 +44,15 @@ pub(crate) fn is_private(path: &Path) -> Result<(), String> {
     ))
 }
 
-/// The password in the first line of a file.
 fn read(path: &Path) -> Result<PasswordDigest, String> {
+    Ok(PasswordDigest::of(&password(path)?))
+}
+
+/// The password in the first line of a file.
+///
+/// # Errors
+/// It cannot be read, is empty or too long, or others can read it.
+pub(crate) fn password(path: &Path) -> Result<Vec<u8>, String> {
     is_private(path)?;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(|error| format!("cannot be opened: {error}"))?;
@@ -58,5 +65,5 @@ fn read(path: &Path) -> Result<PasswordDigest, String> {
     if password.is_empty() {
         return Err("its first line is empty: no password".into());
     }
-    Ok(PasswordDigest::of(password))
+    Ok(password.to_vec())
 }

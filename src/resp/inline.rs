@@ -25,6 +25,14 @@ pub(super) fn split(line: &[u8], scratch: &mut Vec<u8>, words: &mut Vec<ArgRange
     }
 }
 
+/// The words of a line that a person has typed, each by itself; `None` as in [`split`].
+pub(crate) fn words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let (mut scratch, mut ranges) = (Vec::new(), Vec::new());
+    split(line, &mut scratch, &mut ranges)?;
+    let word = |&(from, to): &ArgRange| scratch.get(from as usize..to as usize).map(<[u8]>::to_vec);
+    ranges.iter().map(word).collect()
+}
+
 /// The first word of a line, quotes not looked at.
 pub(super) fn first_word(line: &[u8]) -> &[u8] {
     line.split(|byte| is_blank(*byte)).find(|word| !word.is_empty()).unwrap_or_default()

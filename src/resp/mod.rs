@@ -24,6 +24,7 @@ pub mod writer;
 
 pub use args::{ArgRange, Args, OwnedArgs};
 pub use error::ProtocolError;
+pub(crate) use inline::words;
 pub(crate) use lookahead::{Ahead, look_ahead};
 pub use parser::{Parsed, Parser, ParserLimits};
 pub(crate) use parser::{is_http, strict_number};

@@ -2,6 +2,7 @@
 //! on one core with the engine's own readers (`shard::check`), and prints lines; nobody waits for this process, so what
 //! it prints is written where it arises.
 //!
+//! - `scan`, `stats`: its keys in order, and what it is made of; both change nothing.
 //! - `check`, `repair`: findings of all shards, and what concerns more than one of them.
 //! - `rows`: a dump's records as text or JSON.
 //! - `output`: lines, and the progress on a terminal.
@@ -10,6 +11,8 @@ mod check;
 mod output;
 mod repair;
 mod rows;
+mod scan;
+mod stats;
 
 use std::future::Future;
 use std::path::Path;
@@ -26,6 +29,8 @@ use crate::runtime::{self, CoreContext, CoreOptions};
 
 pub use self::check::check;
 pub use self::repair::repair;
+pub use self::scan::scan;
+pub use self::stats::stats;
 
 /// Prints the records of a file. Answers whether all of it could be read.
 ///

@@ -536,6 +536,7 @@ impl Worker {
             }
         }
         self.net.tell_rates(&mut self.swept, now);
+        self.tallies.track(self.shared.live.latency_tracking());
         (self.net.input_held_max, self.net.output_held_max) = (0, 0);
         let timeout = self.shared.live.timeout();
         let request_timeout = self.shared.live.request_timeout();

@@ -342,3 +342,41 @@ fn the_load_generator_sees_the_same_and_no_less() {
         }
     }
 }
+
+#[test]
+fn latencies_are_not_kept_where_nobody_wants_them() {
+    if is_stand_in() {
+        return;
+    }
+    let server = Server::start(&Options { shards: Some(1), ..Options::default() });
+    let mut client = server.client();
+    assert_eq!(client.say("CONFIG SET latency-tracking no"), Reply::ok());
+    let has = |client: &mut Client, name: &str| {
+        client
+            .say("INFO latencystats")
+            .text()
+            .contains(&format!("latency_percentiles_usec_{name}:"))
+    };
+    // A core hears of it with its next sweep, and one command may be on its way then.
+    for _ in 0..50 {
+        client.say("LATENCY RESET");
+        client.say("SET a 1");
+        if !has(&mut client, "set") {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(!has(&mut client, "set"));
+    let calls = counts(&mut client)["set"][0];
+    client.say("SET a 1");
+    assert_eq!(counts(&mut client)["set"][0], calls + 1, "calls are counted all the same");
+    assert_eq!(client.say("CONFIG SET latency-tracking yes"), Reply::ok());
+    for _ in 0..50 {
+        client.say("SET a 1");
+        if has(&mut client, "set") {
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    panic!("latencies are not counted again");
+}

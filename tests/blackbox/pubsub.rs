@@ -58,6 +58,9 @@ fn a_message_reaches_the_subscribers_of_all_cores() {
         assert_eq!(publisher.say("PUBSUB CHANNELS"), names(&["news"]));
         assert_eq!(publisher.say("PUBSUB CHANNELS x*"), names(&[]));
         assert_eq!(publisher.say("PUBSUB NUMPAT"), Reply::Integer(1));
+        // Once for each core that has a listener.
+        let info = publisher.say("INFO stats").text();
+        assert!(info.contains("pubsub_channels:4\r\n"), "{info}");
         let counts =
             vec![Reply::bulk("news"), Reply::Integer(12), Reply::bulk("none"), Reply::Integer(0)];
         assert_eq!(publisher.say("PUBSUB NUMSUB news none"), Reply::Array(counts));

@@ -292,7 +292,13 @@ fn the_readonly_user_reads_and_denied_commands_are_nobody_s() {
     ] {
         assert_eq!(viewer.say(line), denied(name), "{line}");
     }
+    let shown = own.say("CLIENT LIST").text();
+    assert_eq!(shown.matches(" user=viewer ").count(), 1, "{shown}");
+    let mut other = server.client();
+    assert_eq!(other.say("AUTH viewer look"), Reply::ok());
+    assert_eq!(own.say("CLIENT KILL USER nobody"), error("ERR No such user 'nobody'"));
     assert_eq!(viewer.command(&["AUTH", PASSWORD]), Reply::ok());
+    assert_eq!(own.say("CLIENT KILL USER viewer"), Reply::Integer(1));
     assert_eq!(viewer.say("SET a 2"), Reply::ok());
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - [`check`]: everything that a start and every later read rely on, verified by the readers that they use. Reads only.
 //! - [`repair`](mod@repair): makes `check` pass again; what it takes out is kept.
+//! - [`contents`]: its live keys in order, and what it is made of. Reads only.
 //! - [`dump`]: the records of one file, as rows.
 //! - `table`, `log`, `order`: one table read through, the log behind a damaged place, versions across levels.
 //!
@@ -16,6 +17,7 @@
 //!
 //! The tables are read twice, for 2 and 3. Memory: as for a start, without memtables and cache.
 
+pub mod contents;
 pub mod dump;
 mod log;
 mod order;

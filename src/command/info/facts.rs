@@ -117,6 +117,10 @@ pub struct Stats {
     pub keyspace_misses: u64,
     pub error_replies: u64,
     pub protocol_errors: u64,
+    /// That somebody listens to. A name counts once for each core that has a listener.
+    pub pubsub_channels: u64,
+    pub pubsub_patterns: u64,
+    pub pubsub_shard_channels: u64,
 }
 
 /// In seconds.

@@ -296,9 +296,10 @@ fn stats(text: &mut Text, stats: &Stats) {
     text.field("evicted_clients", 0);
     text.field("keyspace_hits", stats.keyspace_hits);
     text.field("keyspace_misses", stats.keyspace_misses);
-    text.field("pubsub_channels", 0);
-    text.field("pubsub_patterns", 0);
-    for name in ["pubsubshard_channels", "latest_fork_usec", "total_forks", "tracking_total_keys"] {
+    text.field("pubsub_channels", stats.pubsub_channels);
+    text.field("pubsub_patterns", stats.pubsub_patterns);
+    text.field("pubsubshard_channels", stats.pubsub_shard_channels);
+    for name in ["latest_fork_usec", "total_forks", "tracking_total_keys"] {
         text.field(name, 0);
     }
     text.field("unexpected_error_replies", 0);

@@ -9,6 +9,7 @@ use shard::key::SeqNo;
 use crate::ask::{Answer, Ask, lines, sum};
 use crate::command::CommandError;
 use crate::command::clients::{ClientFacts, ClientFilter, ClientKind, pause_args};
+use crate::live::Live;
 use crate::net::connection::{Connection, Phase};
 use crate::reply::{Muted, Sink};
 use crate::resp::{Args, writer};
@@ -16,7 +17,7 @@ use crate::slab::Key;
 use crate::worker::{Pause, Worker};
 
 /// What a connection looks like from outside.
-fn facts(conn: &Connection, now: Duration, now_us: u64) -> ClientFacts<'_> {
+fn facts<'a>(conn: &'a Connection, live: &'a Live, now: Duration, now_us: u64) -> ClientFacts<'a> {
     let is_subscriber = conn.is_subscriber();
     ClientFacts {
         kind: if is_subscriber { ClientKind::PubSub } else { ClientKind::Normal },
@@ -30,6 +31,7 @@ fn facts(conn: &Connection, now: Duration, now_us: u64) -> ClientFacts<'_> {
         sending_bytes: conn.sending_bytes,
         closes: conn.phase != Phase::Open,
         command: conn.replies.last_asked(),
+        user: conn.session.user(live),
         session: &conn.session,
     }
 }
@@ -38,7 +40,7 @@ impl Worker {
     pub(super) fn client_info(&mut self, key: Key) {
         let (now, now_us) = (self.env.now(), self.facts.now_us);
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let line = facts(conn, now, now_us).line();
+        let line = facts(conn, &self.shared.live, now, now_us).line();
         writer::verbatim(conn.replies.buffer(), line.as_bytes(), conn.session.protocol);
         conn.replies.done(SeqNo(0));
     }
@@ -62,7 +64,7 @@ impl Worker {
         let mut lines = Vec::new();
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
-            let facts = facts(conn, now, now_us);
+            let facts = facts(conn, &self.shared.live, now, now_us);
             if !facts.closes && !facts.session.is_internal && filter.means(&facts) {
                 lines.push((facts.session.id, facts.line()));
             }
@@ -73,7 +75,8 @@ impl Worker {
     pub(super) fn client_kill(&mut self, key: Key, args: Args<'_>) -> Result<(), CommandError> {
         let Some(conn) = self.conns.get_mut(key) else { return Ok(()) };
         let own = conn.session.id;
-        let filter = Arc::new(ClientFilter::of_kill(args, own)?);
+        let readonly = self.shared.live.policy().readonly.as_ref().map(|(name, _)| name.as_str());
+        let filter = Arc::new(ClientFilter::of_kill(args, own, readonly)?);
         let is_old_form = args.len() == 3;
         let finish = move |answers| {
             let mut out = Vec::new();
@@ -96,7 +99,7 @@ impl Worker {
         let mut killed = 0;
         for key in self.conns.keys() {
             let Some(conn) = self.conns.get_mut(key) else { continue };
-            let facts = facts(conn, now, now_us);
+            let facts = facts(conn, &self.shared.live, now, now_us);
             if facts.closes || facts.session.is_internal || !filter.means(&facts) {
                 continue;
             }

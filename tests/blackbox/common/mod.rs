@@ -4,6 +4,7 @@ mod client;
 mod peer;
 mod seccomp;
 mod server;
+mod typed;
 
 pub(crate) use client::{Client, Reply, encode};
 pub(crate) use peer::{Peer, transcript};
@@ -12,6 +13,7 @@ pub(crate) use server::{
     Exit, Options, Server, free_port, is_stand_in, program, program_command, run_to_end, skip,
     temp_dir,
 };
+pub(crate) use typed::typed;
 
 /// Small deterministic generator (splitmix64): a failing run is repeated by its seed.
 #[derive(Debug, Clone)]

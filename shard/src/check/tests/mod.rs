@@ -1,9 +1,11 @@
 //! Tests of check, repair and dumps on the simulated disk.
 //!
+//! - `contents`: what a closed shard holds, read in order.
 //! - `findings`: each kind of thing that does not hold, made by hand, and the line that tells of it.
 //! - `repairs`: damage of every kind of file, and what a repair makes of it; killed at each operation and run again.
 //! - `rows`: the dumps of a small shard.
 
+mod contents;
 mod findings;
 mod repairs;
 mod rows;
