@@ -29,16 +29,18 @@ use crate::sys;
 const CHECKPOINTS_MAX: usize = 1_000;
 
 /// How much later than the clock files may be dated: the kernel dates them by its last tick.
-const TICK: Duration = Duration::from_millis(20);
+const TICK_US: u64 = 20_000;
 
 /// Waits until files that are written are dated in another second than those of a checkpoint that was made at `made_s`: copiers
 /// (rsync) take two files of one name, size and second for the same, and `CURRENT` has the same name and size in all of them.
 fn await_another_second(made_s: u64) {
-    let until_us = (made_s + 1) * 1_000_000 + u64::try_from(TICK.as_micros()).unwrap_or(0);
+    // It may come from anywhere: a number beyond all times is in the future.
+    let (made_us, second_us) = (made_s.saturating_mul(1_000_000), 1_000_000 + TICK_US);
+    let until_us = made_us.saturating_add(second_us);
     loop {
         let now_us = sys::wall_us();
         // A clock that was set back is no reason to wait.
-        if now_us >= until_us || now_us < made_s * 1_000_000 {
+        if now_us >= until_us || now_us < made_us {
             return;
         }
         std::thread::park_timeout(Duration::from_micros(until_us - now_us));
