@@ -38,6 +38,7 @@ pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod glob;
+pub mod http;
 pub mod latency;
 pub mod limits;
 pub mod live;
@@ -51,6 +52,7 @@ pub mod start;
 pub mod telemetry;
 pub mod terminal;
 pub mod tools;
+pub mod transfer;
 
 mod apply;
 mod ask;
@@ -79,4 +81,4 @@ mod watch;
 mod work;
 mod worker;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Options, WriteBatch};

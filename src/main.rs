@@ -13,8 +13,10 @@ use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::live::StopWish;
+use rusty_lsm::http::Http;
 use rusty_lsm::start::{self, Prepared};
 use rusty_lsm::{service, terminal, tools};
+use rusty_lsm::transfer::{TransferError, run};
 use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         },
         Command::Check(args) => end(tools::check(&args)),
         Command::Repair(args) => end(tools::repair(&args)),
+        Command::Import(args) => end_transfer(run::run_import(&args)),
+        Command::Export(args) => end_transfer(run::run_export(&args)),
         Command::Checkpoint(args) => end(backup::checkpoint(&args)),
         Command::Restore(args) => end(backup::restore(&args)),
         Command::Reshard(args) => end(tools::reshard(&args)),
@@ -74,6 +78,17 @@ fn end_or(result: Result<bool, ServerError>, otherwise: u8) -> ExitCode {
     }
 }
 
+/// What a transfer ends with.
+fn end_transfer(result: Result<u8, TransferError>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("rusty-lsm: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
 fn run_start(args: &StartArgs) -> Result<(), ServerError> {
     let config = args.load()?;
     if args.print_config {
@@ -101,18 +116,34 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let listener = prepared.listen()?;
     let more = prepared.listen_more()?;
     let address = listener.local_addr().map_err(ServerError::Runtime)?;
+    let http = match prepared.listen_http()? {
+        Some(listener) => {
+            let options = prepared.http_options();
+            Some(Http::start(listener, options).map_err(ServerError::Runtime)?)
+        }
+        None => None,
+    };
+    if let Some(http) = &http {
+        say(&format!("  http    {}", http.address()));
+    }
     let serving = Arc::new(AtomicBool::new(false));
     let (ask, asked) = channel();
     let answer = Arc::clone(&serving);
     let shutdown = ask.clone();
     std::thread::spawn(move || heed(signals, &ask, &answer));
     let server = prepared.start(Some(listener), more, Some(shutdown))?;
+    if let Some(http) = &http {
+        http.serve(server.connector());
+    }
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
     service::ready(&address.to_string());
     service::wait(&server, &asked);
     tracing::info!("stopping: finishing what was read; a second signal ends at once");
     service::stopping();
+    if let Some(http) = http {
+        http.stop();
+    }
     server.stop()?;
     tracing::info!("stopped in order");
     Ok(())

@@ -13,7 +13,10 @@ use shard::options::SyncPolicy;
 
 use crate::config::{LsmConfig, show_size};
 use crate::error::ServerError;
-use crate::limits::{DESCRIPTORS_PER_SHARD, DESCRIPTORS_RESERVED, MEMLOCK_BYTES_MIN};
+use crate::limits::{
+    DESCRIPTORS_PER_SHARD, DESCRIPTORS_RESERVED, HTTP_CONNECTIONS_MAX, HTTP_LINKS_QUICK,
+    HTTP_LINKS_SLOW, MEMLOCK_BYTES_MIN,
+};
 use crate::sys::{self, Resource};
 
 /// Oldest kernel that has all operations of the ring: major and minor.
@@ -77,7 +80,8 @@ pub fn backup_dir(data_dir: &Path, backup_dir: Option<&Path>) -> Result<(), Serv
 /// `Unavailable` for kernel, ring, locked memory and descriptors; `Address` for the port.
 pub fn machine(config: &LsmConfig, shards: u32) -> Result<Machine, ServerError> {
     let (kernel, descriptors) = core()?;
-    let clients_ceiling = clients(descriptors, shards)?;
+    let http = if config.http_port == Some(0) { 0 } else { http_descriptors(descriptors, shards) };
+    let clients_ceiling = clients(descriptors - http, shards)?;
     let maxclients = config.maxclients.min(clients_ceiling);
     check_port(config.bind, config.port)?;
     let mut warnings = Vec::new();
@@ -216,6 +220,17 @@ pub(crate) fn check_locked_memory(bytes: u64) -> Result<(), ServerError> {
         ),
         remedy: "raise it: ulimit -l unlimited, LimitMEMLOCK=infinity, or docker run --ulimit memlock=-1".into(),
     })
+}
+
+/// Connections of HTTP: as many as are of use, or a quarter of the open files.
+pub(crate) fn http_connections(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX).min(HTTP_CONNECTIONS_MAX)
+}
+
+/// Open files of HTTP: its connections, and both ends of its links to the cores.
+fn http_descriptors(descriptors: u64, shards: u32) -> u64 {
+    let links = (HTTP_LINKS_QUICK + HTTP_LINKS_SLOW) as u64 * 2 * u64::from(shards);
+    (http_connections(descriptors) as u64 + links).min(descriptors / 2)
 }
 
 /// Connections that leave each shard its files.

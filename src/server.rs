@@ -24,11 +24,12 @@ use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
 use crate::access::Penalties;
+use crate::command::{Report as Telemetry, info};
 use crate::backup::saver::Outcome;
 use crate::backup::{Name, Saver};
-use crate::command::info;
 use crate::error::ServerError;
 use crate::execute::Executor;
+use crate::facts::CoreStats;
 use crate::format::DataDir;
 use crate::ledger::Ledger;
 use crate::live::Live;
@@ -219,6 +220,24 @@ impl Connector {
     /// The core on which commands on `key` need no hop.
     pub fn core_of(&self, key: &[u8]) -> usize {
         usize::from(self.slots.shard_of_key(key))
+    }
+
+    pub(crate) fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// The memory that all connections hold.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// A wrong password came from `peer`: how long its reply waits.
+    pub(crate) fn login_failed(&self, peer: &str) -> Duration {
+        self.shared.penalties.failed(peer, self.shared.telemetry.started.elapsed())
+    }
+
+    pub(crate) fn login_succeeded(&self, peer: &str) {
+        self.shared.penalties.succeeded(peer);
     }
 
     /// A connection to `core`, taken modulo their number: RESP2 at first, as the default user. It is not counted among the
@@ -471,6 +490,18 @@ impl Server {
     /// Shards, and cores.
     pub fn shards(&self) -> usize {
         self.shared.cores
+    }
+
+    /// `cores` as data.
+    pub(crate) fn report(&self, cores: &[CoreStats]) -> Telemetry {
+        self.shared.report(cores)
+    }
+
+    /// Calls `notice` now and then from when a core has ended on.
+    pub(crate) fn when_a_core_ends(&self, notice: impl Fn() + Send + Sync + 'static) {
+        if let Some(watch) = self.shared.watch.get() {
+            watch.ends.tell(notice);
+        }
     }
 
     pub(crate) fn shard_of(&self, key: &[u8]) -> usize {

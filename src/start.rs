@@ -10,6 +10,7 @@ use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
 use crate::live::{Live, StopWish};
+use crate::http::HttpOptions;
 use crate::net::listeners::{self, MoreListeners};
 use crate::net::tls;
 use crate::preflight::{self, Machine};
@@ -23,6 +24,13 @@ use shard::recovery::Recovery;
 
 /// Hexadecimal digits of INFO's `run_id` (Redis' figure).
 const RUN_ID_DIGITS: usize = 40;
+
+/// Where HTTP is if nobody says another place.
+const HTTP_PORT_DEFAULT: u16 = 8081;
+/// Longest body of HTTP if nobody says another.
+const HTTP_BODY_BYTES_DEFAULT: u64 = 64 << 20;
+/// What lies around a value in JSON, and its key, in bytes.
+const HTTP_BODY_OVERHEAD_BYTES: u64 = 256 << 10;
 
 /// A machine that was looked at and a data directory that is held.
 #[derive(Debug)]
@@ -121,6 +129,44 @@ impl Prepared {
             more.tls = Some((listener, settings));
         }
         Ok(more)
+    }
+
+    /// Listens for HTTP, if it is to be there. Where nobody asked for a port and the default is in use, it is not, and the
+    /// log says so: a second server on a machine is no mistake.
+    ///
+    /// # Errors
+    /// `Address`: the port that was asked for is in use, or the address is not ours.
+    pub fn listen_http(&self) -> Result<Option<TcpListener>, ServerError> {
+        let (bind, asked) = (self.config.http_bind, self.config.http_port);
+        let port = asked.unwrap_or(HTTP_PORT_DEFAULT);
+        if port == 0 {
+            return Ok(None);
+        }
+        match TcpListener::bind((bind, port)) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::AddrInUse => {
+                tracing::warn!("no HTTP: port {port} of {bind} is in use; --http-port names another, 0 none");
+                Ok(None)
+            }
+            Err(error) => Err(ServerError::Address {
+                what: format!("cannot listen for HTTP on {bind}:{port}: {error}"),
+                remedy: "use another --http-port or --http-bind, or stop what uses it; --http-port 0: no HTTP".into(),
+            }),
+        }
+    }
+
+    /// What HTTP is given.
+    pub fn http_options(&self) -> HttpOptions {
+        let value_bytes_max = self.plan.value_bytes_max;
+        // In base64, with a long key and what lies around it.
+        let needed = value_bytes_max + value_bytes_max / 2 + HTTP_BODY_OVERHEAD_BYTES;
+        let most = self.config.http_body_max.unwrap_or(HTTP_BODY_BYTES_DEFAULT).min(needed);
+        HttpOptions {
+            token: self.config.http_token,
+            hosts: self.config.http_hosts.clone(),
+            body_bytes_max: usize::try_from(most).unwrap_or(usize::MAX),
+            connections_max: preflight::http_connections(self.machine.descriptors),
+        }
     }
 
     /// Starts the cores and opens the shards. `stop`: whom SHUTDOWN tells.

@@ -50,8 +50,7 @@ impl Shared {
             return;
         }
         if let Show::Report = show {
-            let report = command::Report::from(&self.info_facts(cores));
-            writer::bulk(out, report.to_json().as_bytes());
+            writer::bulk(out, self.report(cores).to_json().as_bytes());
             return;
         }
         let text = match show {
@@ -65,6 +64,11 @@ impl Shared {
             }
         };
         writer::verbatim(out, text.as_bytes(), protocol);
+    }
+
+    /// `cores` as data.
+    pub(crate) fn report(&self, cores: &[CoreStats]) -> command::Report {
+        command::Report::from(&self.info_facts(cores))
     }
 
     fn info_facts(&self, cores: &[CoreStats]) -> InfoFacts {

@@ -38,6 +38,7 @@ pub mod recovery;
 pub mod reshard;
 pub mod scan;
 pub mod shard;
+pub mod snapshot;
 pub mod space;
 pub mod stats;
 pub mod table;

@@ -2,6 +2,7 @@
 
 pub mod data;
 mod terminal;
+pub mod transfer;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -62,6 +63,12 @@ pub enum Command {
     /// Make a damaged data directory usable; what is taken out is kept in DIR/quarantine-TIME
     #[command(after_help = REPAIR_HELP)]
     Repair(RepairArgs),
+    /// Bring keys in from a file: jsonl, csv, Redis' aof or rdb
+    #[command(after_help = transfer::IMPORT_HELP)]
+    Import(transfer::ImportArgs),
+    /// Write all keys to a file: jsonl, csv, Redis' aof or rdb
+    #[command(after_help = transfer::EXPORT_HELP)]
+    Export(transfer::ExportArgs),
     /// Make a checkpoint: a whole copy of the data at one moment, while the server goes on
     #[command(after_help = data::CHECKPOINT_HELP)]
     Checkpoint(data::CheckpointArgs),
@@ -145,6 +152,15 @@ pub struct StartArgs {
     /// Address to listen on; 0.0.0.0 is every network of this machine [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
+    /// TCP port of HTTP: REST, dashboard, metrics; 0: none [default: 8081, or none if that is in use]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<String>,
+    /// Address of HTTP; one that others reach needs a token or a password [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_bind: Option<String>,
+    /// File whose first line is the token that HTTP's clients must send [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub http_token_file: Option<String>,
     /// Path of a unix socket to listen at, too [default: none]
     #[arg(long, value_name = "PATH")]
     pub unixsocket: Option<String>,
@@ -237,6 +253,9 @@ impl StartArgs {
         let named = [
             ("port", &self.port),
             ("bind", &self.bind),
+            ("http-port", &self.http_port),
+            ("http-bind", &self.http_bind),
+            ("http-token-file", &self.http_token_file),
             ("unixsocket", &self.unixsocket),
             ("tls-port", &self.tls_port),
             ("tls-cert", &self.tls_cert),

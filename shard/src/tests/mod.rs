@@ -17,6 +17,7 @@
 //! - `foresee`: reads that were looked up ahead.
 //! - `locations`: reads that go straight to where the key was found last.
 //! - `golden`: makes the data directory of this format that later releases must open.
+//! - `snapshot`: what one shows, whatever comes after it.
 //! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 //! - `stalls`: why and how long writes wait, as it is counted.
 
@@ -36,6 +37,7 @@ mod locations;
 mod metamorphic;
 mod model;
 mod policies;
+mod snapshot;
 mod reshard;
 mod space;
 mod stalls;
