@@ -24,9 +24,9 @@ use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
 use crate::access::Penalties;
-use crate::command::{Report as Telemetry, info};
 use crate::backup::saver::Outcome;
 use crate::backup::{Name, Saver};
+use crate::command::{Report as Telemetry, info};
 use crate::error::ServerError;
 use crate::execute::Executor;
 use crate::facts::CoreStats;

@@ -2,7 +2,7 @@
 
 use shard::options::{CompactionStyle, SyncPolicy};
 
-use super::{Field, choice, quoted, size, size_between, whole};
+use super::{Field, choice, path, quoted, shown_path, size, size_between, whole};
 use crate::config::value::{CacheCapacity, parse_size};
 use crate::config::{FlushDb, sync_name};
 use crate::limits::SHARDS_MAX;
