@@ -83,7 +83,9 @@ impl Draft {
                 format!("there are {CHECKPOINTS_MAX} checkpoints already, which is the limit");
             return Err(refused(root, &what, "delete some: rusty-lsm checkpoint --delete NAME"));
         }
-        others.iter().for_each(|(_, other)| await_another_second(other.made_s));
+        for (_, other) in &others {
+            await_another_second(other.made_s);
+        }
         clear(root)?;
         let replaces = found.is_some();
         let draft =
