@@ -300,12 +300,17 @@ impl DataDir {
         self.format.shard_path(&self.path, index)
     }
 
-    /// What a start does about a change of the number of shards that was not finished, or whose rest is there.
+    /// For who would take the shards of an unfinished change of their number for something else.
     ///
     /// # Errors
-    /// `DataDir`, `Damaged`, `Io`.
-    pub(crate) fn settle(&self) -> Result<(), ServerError> {
-        moving::settle(&self.path, &self.format)
+    /// `DataDir` if there is one; `Damaged`, `Io`.
+    pub(crate) fn check_settled(&self) -> Result<(), ServerError> {
+        let Some(found) = moving::Move::read(&self.path)? else { return Ok(()) };
+        let shards = found.new.slots.shards();
+        let what = format!("its change to {shards} shards is not finished");
+        let remedy =
+            format!("run rusty-lsm reshard --shards {shards} again, or start the server once");
+        Err(refuse(&self.path, &what, &remedy))
     }
 
     /// Replaces what the directory says of itself, durably: the one step that changes its number of shards.

@@ -97,7 +97,8 @@ pub async fn copy<E: Env>(
     let from = sides.iter().flatten().map(|side| side.upto.as_deref()).min().flatten();
     let from = from.map_or(Bound::Unbounded, |key| Bound::Excluded(key.to_vec()));
     let range = Range { from, to: Bound::Unbounded };
-    write(env, sources, &sides, range, route, table, tell).await?;
+    // Boxed: the builders make it many kilobytes, which every caller's future would hold.
+    Box::pin(write(env, sources, &sides, range, route, table, tell)).await?;
     for side in sides.into_iter().flatten() {
         let flushed_seq = Some(last_seq.0);
         side.manifest.append(&VersionEdit { flushed_seq, ..VersionEdit::default() }).await?;

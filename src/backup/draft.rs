@@ -29,16 +29,18 @@ use crate::sys;
 const CHECKPOINTS_MAX: usize = 1_000;
 
 /// How much later than the clock files may be dated: the kernel dates them by its last tick.
-const TICK: Duration = Duration::from_millis(20);
+const TICK_US: u64 = 20_000;
 
 /// Waits until files that are written are dated in another second than those of a checkpoint that was made at `made_s`: copiers
 /// (rsync) take two files of one name, size and second for the same, and `CURRENT` has the same name and size in all of them.
 fn await_another_second(made_s: u64) {
-    let until_us = (made_s + 1) * 1_000_000 + u64::try_from(TICK.as_micros()).unwrap_or(0);
+    // It may come from anywhere: a number beyond all times is in the future.
+    let from_us = made_s.saturating_mul(1_000_000);
+    let until_us = from_us.saturating_add(1_000_000 + TICK_US);
     loop {
         let now_us = sys::wall_us();
         // A clock that was set back is no reason to wait.
-        if now_us >= until_us || now_us < made_s * 1_000_000 {
+        if now_us >= until_us || now_us < from_us {
             return;
         }
         std::thread::park_timeout(Duration::from_micros(until_us - now_us));
@@ -69,21 +71,23 @@ impl Draft {
         replaces: bool,
     ) -> Result<Self, ServerError> {
         let lock = lock(root)?;
-        let replaced = look(root, &name)?;
-        if replaced.is_some() && !replaces {
+        let found = look(root, &name)?;
+        if found.is_some() && !replaces {
             let remedy =
                 format!("use another name, or delete it: rusty-lsm checkpoint --delete {name}");
             return Err(refused(&root.join(name.as_str()), "it exists", &remedy));
         }
         let others = list(root)?;
-        if replaced.is_none() && others.len() >= CHECKPOINTS_MAX {
+        if found.is_none() && others.len() >= CHECKPOINTS_MAX {
             let what =
                 format!("there are {CHECKPOINTS_MAX} checkpoints already, which is the limit");
             return Err(refused(root, &what, "delete some: rusty-lsm checkpoint --delete NAME"));
         }
-        others.iter().for_each(|(_, other)| await_another_second(other.made_s));
+        for (_, other) in &others {
+            await_another_second(other.made_s);
+        }
         clear(root)?;
-        let replaces = replaced.is_some();
+        let replaces = found.is_some();
         let draft =
             Self { root: root.to_owned(), name, format, replaces, is_done: false, _lock: lock };
         let tmp = draft.tmp();

@@ -129,11 +129,12 @@ impl From<&shard::checkpoint::Checkpoint> for ShardDescription {
 
 impl Description {
     pub(crate) fn bytes(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.bytes).sum()
+        // Written by us, and read from where anyone may have been.
+        self.shards.iter().fold(0, |sum, shard| sum.saturating_add(shard.bytes))
     }
 
     pub(crate) fn tables(&self) -> u64 {
-        self.shards.iter().map(|shard| shard.tables).sum()
+        self.shards.iter().fold(0, |sum, shard| sum.saturating_add(shard.tables))
     }
 
     /// Of the checkpoint in `dir`; `None`: there is none.

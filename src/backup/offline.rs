@@ -55,7 +55,11 @@ fn say(line: &str) {
 
 fn held(found: &Description) -> String {
     // To a kilobyte: a size that is not whole is shown in bytes.
-    format!("{} tables, {}", found.tables(), show_size(found.bytes().next_multiple_of(1 << 10)))
+    format!(
+        "{} tables, {}",
+        found.tables(),
+        show_size(found.bytes().div_ceil(1 << 10).saturating_mul(1 << 10))
+    )
 }
 
 fn show(root: &Path) -> Result<(), ServerError> {

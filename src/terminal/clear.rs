@@ -41,7 +41,7 @@ struct Found {
 /// `Locked`; `DataDir`: not one of ours, or something in it is not; `Io`.
 pub fn clear(args: &ClearArgs) -> Result<bool, ServerError> {
     let data_dir = DataDir::existing(&args.data_dir, false)?;
-    data_dir.settle()?;
+    data_dir.check_settled()?;
     let found = Found::below(data_dir.path(), data_dir.shards())?;
     if let Some(first) = found.foreign.first() {
         let others = match found.foreign.len() - 1 {

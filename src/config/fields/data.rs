@@ -33,7 +33,7 @@ pub(super) static FIELDS: &[Field] = &[
     },
     Field {
         name: "shards",
-        doc: "LSM trees, each on a core of its own. Fixed when the data directory is made.",
+        doc: "LSM trees, each on a core of its own. The data directory keeps its number until `rusty-lsm reshard` changes it.",
         default: "one per core that the process may use, or what the data directory has",
         set: |config, text| {
             whole(text, 1, SHARDS_MAX.into()).map(|shards| config.shards = Some(shards))
