@@ -52,10 +52,12 @@ pub mod start;
 pub mod telemetry;
 pub mod terminal;
 pub mod tools;
+pub mod transfer;
 
 mod apply;
 mod ask;
 mod asked;
+pub mod backup;
 mod dispatch;
 mod execute;
 mod facts;
@@ -79,4 +81,4 @@ mod watch;
 mod work;
 mod worker;
 
-pub use engine::{Engine, EngineError};
+pub use engine::{Engine, EngineError, Options, WriteBatch};

@@ -8,11 +8,14 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use rusty_lsm::backup;
 use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
 use rusty_lsm::http::Http;
+use rusty_lsm::live::StopWish;
 use rusty_lsm::start::{self, Prepared};
+use rusty_lsm::transfer::{TransferError, run};
 use rusty_lsm::{service, terminal, tools};
 use shard::check::dump::Kinds;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -37,6 +40,11 @@ fn main() -> ExitCode {
         },
         Command::Check(args) => end(tools::check(&args)),
         Command::Repair(args) => end(tools::repair(&args)),
+        Command::Import(args) => end_transfer(run::run_import(&args)),
+        Command::Export(args) => end_transfer(run::run_export(&args)),
+        Command::Checkpoint(args) => end(backup::checkpoint(&args)),
+        Command::Restore(args) => end(backup::restore(&args)),
+        Command::Reshard(args) => end(tools::reshard(&args)),
         Command::DumpWal(args) => end(tools::dump(&args, Kinds::Segment)),
         Command::DumpSst(args) => end(tools::dump(&args, Kinds::Table)),
         Command::DumpManifest(args) => end(tools::dump(&args, Kinds::Manifest)),
@@ -70,6 +78,17 @@ fn end_or(result: Result<bool, ServerError>, otherwise: u8) -> ExitCode {
     }
 }
 
+/// What a transfer ends with.
+fn end_transfer(result: Result<u8, TransferError>) -> ExitCode {
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            say(&format!("rusty-lsm: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
 fn run_start(args: &StartArgs) -> Result<(), ServerError> {
     let config = args.load()?;
     if args.print_config {
@@ -81,6 +100,9 @@ fn run_start(args: &StartArgs) -> Result<(), ServerError> {
         let plan = config.derive(shards, &HostMemory::detect())?;
         print(&format!("the settings are usable; memory: {plan}\n"));
         return Ok(());
+    }
+    if let (true, Some(shards)) = (args.reshard, config.shards) {
+        tools::reshard_for_start(&config.data_dir, shards)?;
     }
     serve(start::prepare(config)?)
 }
@@ -130,7 +152,7 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
 /// Takes signals: the first asks for an orderly end, a later one ends at once. Before the server serves, the first does,
 /// too: nothing was acknowledged yet, and a start that was ended half-way is begun anew by the next.
 #[expect(clippy::exit, reason = "whoever sent the signal does not want to wait")]
-fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
+fn heed(mut signals: Signals, ask: &Sender<StopWish>, serving: &AtomicBool) {
     let mut first: Option<Instant> = None;
     for _ in signals.forever() {
         match first {
@@ -141,7 +163,7 @@ fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
             None => {
                 first = Some(Instant::now());
                 // The receiver lives as long as the process.
-                let _ = ask.send(());
+                let _ = ask.send(StopWish { save: false });
             }
             Some(first) if first.elapsed() < SAME_WISH => {}
             Some(_) => std::process::exit(exit::FAILURE.into()),

@@ -4,7 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use shard::env::IoBuf;
@@ -43,6 +43,35 @@ pub struct Machine {
     pub clients_ceiling: u32,
     /// For the log, each a sentence.
     pub warnings: Vec<String>,
+}
+
+/// Checkpoints are second names of tables, which exist within one file system only.
+///
+/// # Errors
+/// `Unavailable`: they are to lie on another one.
+pub fn backup_dir(data_dir: &Path, backup_dir: Option<&Path>) -> Result<(), ServerError> {
+    let Some(wanted) = backup_dir else { return Ok(()) };
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+    let here = Path::new(".");
+    // It is made with the first checkpoint: until then it lies where the directory above it does.
+    let above = wanted.ancestors().map(|dir| if dir.as_os_str().is_empty() { here } else { dir });
+    let there = above
+        .map(device)
+        .find(|device| !matches!(device, Err(error) if error.kind() == io::ErrorKind::NotFound));
+    let there = there.unwrap_or(Err(io::ErrorKind::NotFound.into()));
+    let there = there.map_err(|e| ServerError::io("look at", wanted, e))?;
+    if device(data_dir).map_err(|e| ServerError::io("look at", data_dir, e))? == there {
+        return Ok(());
+    }
+    Err(ServerError::Unavailable {
+        what: format!(
+            "backup_dir {} lies on another file system than the data directory {}",
+            wanted.display(),
+            data_dir.display()
+        ),
+        remedy: "name a directory on the same one, and copy checkpoints away from there (rsync)"
+            .into(),
+    })
 }
 
 /// Everything that does not need the data directory.

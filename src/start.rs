@@ -5,11 +5,12 @@ use std::net::TcpListener;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use crate::backup;
 use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show_size};
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
 use crate::http::HttpOptions;
-use crate::live::Live;
+use crate::live::{Live, StopWish};
 use crate::net::listeners::{self, MoreListeners};
 use crate::net::tls;
 use crate::preflight::{self, Machine};
@@ -65,10 +66,15 @@ pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
             return Err(error);
         }
     }
+    if let Err(error) = preflight::backup_dir(data_dir.path(), config.backup_dir.as_deref()) {
+        data_dir.discard();
+        return Err(error);
+    }
     if data_dir.shards() != shards {
         machine.warnings.push(format!(
-            "{} shards on {shards} cores: the data directory was made so; `rusty-lsm reshard` is not there yet",
-            data_dir.shards()
+            "{} shards on {shards} cores: the data directory was made so; to change it, stop and run: rusty-lsm reshard --shards {shards} {}",
+            data_dir.shards(),
+            data_dir.path().display()
         ));
     }
     let plan = config.derive(data_dir.shards(), &host)?;
@@ -171,9 +177,11 @@ impl Prepared {
         self,
         listener: Option<TcpListener>,
         more: MoreListeners,
-        stop: Option<Sender<()>>,
+        stop: Option<Sender<StopWish>>,
     ) -> Result<Server, ServerError> {
         let Self { config, machine, data_dir, plan } = self;
+        let backup_root = backup::root(data_dir.path(), config.backup_dir.as_deref());
+        backup::clear_left_over(&backup_root);
         let cpus = runtime::available_cpus().map_err(ServerError::Runtime)?;
         let shards = data_dir.shards() as usize;
         let random = random_bytes::<{ RUN_ID_DIGITS / 2 }>()?;
@@ -209,6 +217,7 @@ impl Prepared {
                 memory_budget_bytes: plan.budget_bytes,
                 system_memory_bytes: HostMemory::detect().bytes,
             },
+            backup_root,
         };
         Server::start(setup, data_dir)
     }

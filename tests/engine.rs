@@ -212,9 +212,11 @@ fn a_directory_is_opened_once_at_a_time() {
     let engine = open(dir.path());
     engine.put(b"a", b"1").unwrap();
     match Engine::open(dir.path(), MEMTABLE_BYTES) {
-        Err(EngineError::Start(text)) => {
+        Err(error @ EngineError::Locked(_)) => {
+            let text = error.to_string();
             assert!(text.contains("is in use"), "{text}");
             assert!(text.contains(dir.path().to_str().unwrap()), "{text}");
+            assert!(error.is_retryable());
         }
         other => panic!("{other:?}"),
     }
@@ -243,6 +245,7 @@ fn limits_are_errors_and_nothing_else_changes() {
     let engine = open(dir.path());
     let error = engine.put(&vec![b'k'; 65_537], b"v").unwrap_err();
     assert!(matches!(error, EngineError::Shard(_)), "{error:?}");
+    assert!(!error.is_retryable());
     assert_eq!(error.to_string(), "the key is 65537 bytes long, the limit is 65536");
     engine.put(&vec![b'k'; 65_536], b"v").unwrap();
     assert_eq!(all(&engine).len(), 1);

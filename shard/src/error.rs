@@ -120,6 +120,22 @@ impl Error {
         self.is_no_space() || matches!(self, Self::Io { code, .. } if descriptors.contains(code))
     }
 
+    /// Whether the same call may succeed later without anything being done to this shard.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            // Space and descriptors may come back.
+            Self::DiskFull { .. } => true,
+            Self::Io { .. } => self.is_passing(),
+            // Bytes on disk and limits stay as they are, and only a restart helps a shard whose disk has failed.
+            Self::Corruption { .. }
+            | Self::Foreign { .. }
+            | Self::Newer { .. }
+            | Self::TooLarge { .. }
+            | Self::ReadOnly { .. }
+            | Self::Closing => false,
+        }
+    }
+
     /// Whether the disk (or its quota) is full.
     pub fn is_no_space(&self) -> bool {
         match self {

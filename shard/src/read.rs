@@ -162,6 +162,7 @@ impl<E: Env> Shard<E> {
                         hash,
                         key: key.into(),
                         view,
+                        now_ms: None,
                     });
                 };
                 cached
@@ -215,6 +216,8 @@ pub struct PointRead<E: Env> {
     hash: u64,
     search: Search,
     pending: Option<(OpenTable<E>, BlockHandle)>,
+    /// What has ended by then is not there; `None`: by the moment of the answer.
+    now_ms: Option<u64>,
 }
 
 /// A value in a block that was read.
@@ -240,6 +243,18 @@ impl Deref for DiskValue {
 }
 
 impl<E: Env> PointRead<E> {
+    /// Of the tables of `view` alone, as they were at `now_ms`. `hash` is that of `key`.
+    pub(crate) fn in_tables(
+        shard: Shard<E>,
+        view: Rc<View<E>>,
+        key: &[u8],
+        hash: u64,
+        now_ms: u64,
+    ) -> Self {
+        let (search, pending) = (Search::default(), None);
+        Self { shard, view, key: key.into(), hash, search, pending, now_ms: Some(now_ms) }
+    }
+
     /// What the value may take in memory, in bytes, as far as is known before the block is read: for bounding how many
     /// reads are under way.
     pub fn expected_bytes(&self) -> usize {
@@ -263,7 +278,9 @@ impl<E: Env> PointRead<E> {
                 add(&self.shard.counters().read_errors, 1);
             })?;
             if let Some((_, kind, stored)) = BlockValue::find(&block, &self.key) {
-                let value = disk_value(self.shard.env(), kind, stored);
+                let env = self.shard.env();
+                let value =
+                    disk_value(kind, stored, || self.now_ms.unwrap_or_else(|| env.wall_ms()));
                 add(&self.shard.counters().read_hits, u64::from(value.is_some()));
                 return Ok(value);
             }
@@ -272,9 +289,9 @@ impl<E: Env> PointRead<E> {
     }
 }
 
-/// What `env`'s clock leaves of a version in a block.
-fn disk_value(env: &impl Env, kind: Kind, stored: BlockValue) -> Option<DiskValue> {
-    let expires_at_ms = expiry::live(kind, &stored, || env.wall_ms())?.expires_at_ms;
+/// What a clock leaves of a version in a block.
+fn disk_value(kind: Kind, stored: BlockValue, now_ms: impl FnOnce() -> u64) -> Option<DiskValue> {
+    let expires_at_ms = expiry::live(kind, &stored, now_ms)?.expires_at_ms;
     let BlockValue { block, mut range } = stored;
     if kind == Kind::Expiring {
         range.start += EXPIRY_BYTES;

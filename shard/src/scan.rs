@@ -168,13 +168,36 @@ impl<E: Env> Shard<E> {
         direction: Direction,
         keys_only: Option<&Rc<Turnstile>>,
     ) -> Scan<E> {
-        let view = self.view();
         let at = self.readable_seq().min(self.inner.progress.last.get());
+        let as_of = AsOf { view: self.view(), at, now_ms: self.env().wall_ms() };
+        Scan::new(self, as_of, range, direction, keys_only)
+    }
+}
+
+/// What a scan looks at.
+pub(crate) struct AsOf<E: Env> {
+    pub(crate) view: Rc<View<E>>,
+    /// The newest operation that it sees.
+    pub(crate) at: SeqNo,
+    /// What has ended by then is not there.
+    pub(crate) now_ms: u64,
+}
+
+impl<E: Env> Scan<E> {
+    /// Reads `as_of`, which `shard` had or has.
+    pub(crate) fn new(
+        shard: &Shard<E>,
+        as_of: AsOf<E>,
+        range: Range,
+        direction: Direction,
+        keys_only: Option<&Rc<Turnstile>>,
+    ) -> Self {
+        let AsOf { view, at, now_ms } = as_of;
         let mut runs: Vec<Run<E>> = view
             .memtables()
             .map(|memtable| Run::Mem(MemCursor::new(Rc::clone(memtable), direction)))
             .collect();
-        let cache = self.cache();
+        let cache = shard.cache();
         for table in &view.version.levels[0] {
             let (table, cache) = (Rc::clone(&table.handle), Rc::clone(cache));
             let cursor = TableCursor::hot(table, cache, direction);
@@ -184,11 +207,10 @@ impl<E: Env> Shard<E> {
             let cursor = LevelCursor::hot(tables.clone(), Rc::clone(cache), direction);
             runs.push(Run::Level(cursor.keys_only(keys_only.cloned())));
         }
-        let now_ms = self.env().wall_ms();
         let hide = Tombstones::Hide { now_ms };
         let newest = Newest::new(Merge::new(runs, direction), direction, at, hide);
-        let gate = self.gate_of(at);
-        Scan { newest, range, direction, started: false, gate, now_ms, _view: view }
+        let gate = shard.gate_of(at);
+        Self { newest, range, direction, started: false, gate, now_ms, _view: view }
     }
 }
 
@@ -223,6 +245,24 @@ impl<E: Env> Scan<E> {
     /// # Errors
     /// Reading or verifying a block; the scan is then at its end.
     pub async fn next(&mut self) -> Result<Option<LiveEntry<'_>>> {
+        self.advance().await?;
+        Ok(self.current())
+    }
+
+    /// What [`Scan::next`] has answered last; `None` before the first call and at the end.
+    pub fn current(&self) -> Option<LiveEntry<'_>> {
+        let Entry { key, seq, kind, value } = self.stored()?;
+        let Live { value, expires_at_ms } = expiry::live(kind, value, || self.now_ms)?;
+        Some(LiveEntry { key, seq, value, expires_at_ms })
+    }
+
+    /// The same as it is stored.
+    pub(crate) fn stored(&self) -> Option<Entry<'_>> {
+        let entry = self.newest.entry().filter(|_| self.started);
+        entry.filter(|entry| self.range.contains(entry.key))
+    }
+
+    async fn advance(&mut self) -> Result<()> {
         if self.started {
             self.newest.next().await?;
         } else {
@@ -236,11 +276,7 @@ impl<E: Env> Scan<E> {
                 self.newest.next().await?;
             }
         }
-        let entry = self.newest.entry().filter(|entry| self.range.contains(entry.key));
-        Ok(entry.and_then(|Entry { key, seq, kind, value }| {
-            let Live { value, expires_at_ms } = expiry::live(kind, value, || self.now_ms)?;
-            Some(LiveEntry { key, seq, value, expires_at_ms })
-        }))
+        Ok(())
     }
 }
 

@@ -12,6 +12,7 @@
 mod bitfield;
 mod bits;
 mod counters;
+mod dump;
 mod expire;
 mod keys;
 mod lcs;
@@ -213,7 +214,8 @@ impl<'a> Txn<'a> {
             if !self.exists(key)? {
                 self.event(NotifyClass::New, "new", key);
             }
-            let is_generic = matches!(event, "expire" | "persist" | "rename_to" | "copy_to");
+            let is_generic =
+                matches!(event, "expire" | "persist" | "rename_to" | "copy_to" | "restore");
             let class = if is_generic { NotifyClass::Generic } else { NotifyClass::String };
             self.event(class, event, key);
         }
@@ -291,6 +293,8 @@ pub(crate) fn command(id: CommandId) -> Option<Command> {
         Id::Bitfield => bitfield::bitfield,
         Id::BitfieldRo => bitfield::bitfield_ro,
         Id::Del | Id::Unlink => keys::del,
+        Id::Dump => dump::dump,
+        Id::Restore => dump::restore,
         Id::Exists | Id::Touch => keys::exists,
         Id::Type => keys::kind,
         Id::Rename => keys::rename,

@@ -128,6 +128,10 @@ fn put_pairs(txn: &mut Txn<'_>, args: Args<'_>) -> Outcome {
 }
 
 pub(super) fn mset(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Outcome {
+    // Asked before, too, but not of a command that a transaction has queued.
+    if args.len().is_multiple_of(2) {
+        return Err(CommandError::Arity("mset").into());
+    }
     put_pairs(txn, args)?;
     writer::ok(out);
     Ok(())

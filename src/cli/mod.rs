@@ -1,6 +1,8 @@
 //! The command line.
 
+pub mod data;
 mod terminal;
+pub mod transfer;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -61,6 +63,21 @@ pub enum Command {
     /// Make a damaged data directory usable; what is taken out is kept in DIR/quarantine-TIME
     #[command(after_help = REPAIR_HELP)]
     Repair(RepairArgs),
+    /// Bring keys in from a file: jsonl, csv, Redis' aof or rdb
+    #[command(after_help = transfer::IMPORT_HELP)]
+    Import(transfer::ImportArgs),
+    /// Write all keys to a file: jsonl, csv, Redis' aof or rdb
+    #[command(after_help = transfer::EXPORT_HELP)]
+    Export(transfer::ExportArgs),
+    /// Make a checkpoint: a whole copy of the data at one moment, while the server goes on
+    #[command(after_help = data::CHECKPOINT_HELP)]
+    Checkpoint(data::CheckpointArgs),
+    /// Make a data directory out of a checkpoint
+    #[command(after_help = data::RESTORE_HELP)]
+    Restore(data::RestoreArgs),
+    /// Change the number of shards of a data directory that no server has open
+    #[command(after_help = data::RESHARD_HELP)]
+    Reshard(data::ReshardArgs),
     /// Print the records of a segment of the write-ahead log (NNNNNN.wal)
     DumpWal(DumpArgs),
     /// Print the blocks and entries of a table (NNNNNN.sst)
@@ -168,6 +185,9 @@ pub struct StartArgs {
     /// LSM trees, each on a core of its own [default: one per core, or as the data directory has]
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
+    /// Change the number of shards to that of --shards before, if the data directory has another one
+    #[arg(long, requires = "shards")]
+    pub reshard: bool,
     /// When a write is acknowledged: always (on disk), everysec, no [default: always]
     #[arg(long, value_name = "POLICY")]
     pub sync: Option<String>,

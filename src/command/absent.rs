@@ -167,7 +167,7 @@ const ABSENT: &[(&str, &[&str])] = &[
 
 /// What the command called `name` (in any case) would need and this server does not have.
 #[cold]
-pub(super) fn needs(name: &[u8]) -> Option<&'static str> {
+pub(crate) fn needs(name: &[u8]) -> Option<&'static str> {
     let is_it = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
     ABSENT.iter().find(|(_, names)| names.iter().any(is_it)).map(|(what, _)| *what)
 }

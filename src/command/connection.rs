@@ -15,8 +15,11 @@ pub(super) fn ping(args: Args<'_>, out: &mut Vec<u8>) {
 }
 
 pub(super) fn select(args: Args<'_>, out: &mut Vec<u8>) -> Result<(), CommandError> {
-    match strict_number(args.arg(1)).and_then(|index| i32::try_from(index).ok()) {
+    match strict_number(args.arg(1)) {
         None => Err(CommandError::NotInteger),
+        Some(index) if i32::try_from(index).is_err() => Err(CommandError::text(
+            "ERR value is out of range, value must between -2147483648 and 2147483647",
+        )),
         Some(0) => {
             writer::ok(out);
             Ok(())

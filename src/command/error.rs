@@ -52,6 +52,12 @@ pub enum CommandError {
     NotFloat,
     NanOrInfinity,
     NoSuchKey,
+    /// RESTORE without REPLACE.
+    BusyKey,
+    /// RESTORE: damaged, or of a later version.
+    DumpPayload,
+    /// RESTORE: a value of that type.
+    DumpKind(&'static str),
     SameObject,
     Cursor,
     /// Of a scan that newer ones have made the shard forget.
@@ -134,6 +140,11 @@ impl fmt::Display for CommandError {
             Self::NotFloat => f.write_str("ERR value is not a valid float"),
             Self::NanOrInfinity => f.write_str("ERR increment would produce NaN or Infinity"),
             Self::NoSuchKey => f.write_str("ERR no such key"),
+            Self::BusyKey => f.write_str("BUSYKEY Target key name already exists."),
+            Self::DumpPayload => f.write_str("ERR DUMP payload version or checksum are wrong"),
+            Self::DumpKind(kind) => {
+                write!(f, "ERR the payload is a {kind}: this server has strings alone")
+            }
             Self::SameObject => f.write_str("ERR source and destination objects are the same"),
             Self::CursorIsOld => {
                 f.write_str("ERR invalid cursor: it is of an earlier start, or many scans ago")

@@ -24,6 +24,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use absent::needs;
 pub use args::{
     FlushMode, ScanOptions, StatsScope, check, check_keys, flush_mode, histograms_named,
     info_sections, shows_commands, stats_scope,

@@ -124,6 +124,8 @@ pub struct LsmConfig {
     pub allow_remote_admin: bool,
     pub enable_debug_command: DebugCommand,
     pub data_dir: PathBuf,
+    /// `None`: in the data directory.
+    pub backup_dir: Option<PathBuf>,
     pub shards: Option<u32>,
     pub sync: SyncPolicy,
     /// Bytes, the whole process.
@@ -196,6 +198,7 @@ impl Default for LsmConfig {
             allow_remote_admin: false,
             enable_debug_command: DebugCommand::No,
             data_dir: "./db_data".into(),
+            backup_dir: None,
             shards: None,
             sync: SyncPolicy::Always,
             memory: None,

@@ -5,9 +5,9 @@
 //! what it waits for, and interrupts by a signal that does nothing. A wait that was right goes on after it.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,31 @@ pub struct WatchCounters {
     pub stalls: AtomicU64,
     /// Cores that are in one now.
     pub stalled_cores: AtomicU64,
+    pub(crate) ends: Ends,
+}
+
+/// Who wants to know that a core has ended.
+#[derive(Default)]
+pub(crate) struct Ends(OnceLock<Box<dyn Fn() + Send + Sync>>);
+
+impl std::fmt::Debug for Ends {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Ends")
+    }
+}
+
+impl Ends {
+    /// The first one to ask is told, with every look of the watchdog from then on.
+    pub(crate) fn tell(&self, notice: impl Fn() + Send + Sync + 'static) {
+        // A second one has no use for it.
+        let _ = self.0.set(Box::new(notice));
+    }
+
+    fn noticed(&self) {
+        if let Some(notice) = self.0.get() {
+            notice();
+        }
+    }
 }
 
 /// One core, as the watchdog knows it.
@@ -71,6 +96,9 @@ fn watch(watched: Vec<Watched>, counters: &WatchCounters, stopped: &Receiver<()>
     // Ends when the other side is dropped.
     while stopped.recv_timeout(WATCH_INTERVAL) == Err(RecvTimeoutError::Timeout) {
         let now = Instant::now();
+        if patients.iter().any(|patient| patient.watched.ended.load(Ordering::SeqCst)) {
+            counters.ends.noticed();
+        }
         for patient in &mut patients {
             match patient.examine(now) {
                 Finding::Well => {}

@@ -634,6 +634,7 @@ impl Worker {
     /// Ends the executor's tasks and gives the shard back to be closed.
     pub(crate) fn into_shard(self) -> shard::shard::Shard<GlommioEnv> {
         self.executor.close();
+        self.tools.close();
         self.executor.shard
     }
 }

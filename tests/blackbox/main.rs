@@ -14,6 +14,7 @@
 mod common;
 
 mod admin;
+mod backup;
 mod clients;
 mod clients_command;
 mod doors;
@@ -34,6 +35,7 @@ mod multikey;
 mod pipelining;
 mod pubsub;
 mod repl;
+mod reshard;
 mod resp;
 mod restart;
 mod security;
@@ -43,5 +45,6 @@ mod shutdown;
 mod startup;
 mod terminal;
 mod tools;
+mod transfer;
 mod values;
 mod watching;

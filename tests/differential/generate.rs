@@ -163,6 +163,8 @@ fn fill(dice: &mut Dice, part: &str, tagged: bool, words: &mut Command) {
         "milliseconds" => values::milliseconds(dice),
         "moment" => values::moment(dice),
         "moment-ms" => values::moment_ms(dice),
+        "restore-ttl" => values::restore_ttl(dice),
+        "payload" => values::payload(dice),
         "bit" => dice.pick(&["0", "1", "0", "1", "0", "1", "2", "-1", "a", ""]).into(),
         "operation" => dice.pick(&["AND", "OR", "XOR", "NOT", "and", "NOR", ""]).into(),
         "pattern" => dice.pick(PATTERNS).into(),
@@ -243,6 +245,22 @@ fn options(dice: &mut Dice, part: &str, words: &mut Command) {
                     _ => {
                         push("MINMATCHLEN");
                         push(dice.pick(&["0", "1", "2", "4", "-1", "a"]));
+                    }
+                }
+            }
+        }
+        "restore-options" => {
+            for _ in 0..count {
+                match dice.below(6) {
+                    0..3 => push("REPLACE"),
+                    3 => push("ABSTTL"),
+                    4 => {
+                        push("IDLETIME");
+                        push(dice.pick(&["0", "10", "-1", "a"]));
+                    }
+                    _ => {
+                        push("FREQ");
+                        push(dice.pick(&["0", "255", "256", "-1", "a"]));
                     }
                 }
             }

@@ -8,6 +8,9 @@ const SHORT_LIFE: std::ops::RangeInclusive<i128> = 1..=300_000;
 /// Beyond it a value of this many bytes would be refused by both (64 MiB), below it is small.
 const LARGE_BYTES: std::ops::Range<i128> = 2_000..(64 << 20);
 
+/// Longest time to live of RESTORE, in milliseconds.
+const RESTORE_TTL_MAX: i128 = 1 << 60;
+
 /// What begins in the next century, in seconds: what is less, and not nothing, is over.
 const FUTURE_S: i128 = 4_000_000_000;
 
@@ -36,7 +39,7 @@ pub(crate) fn is_repeatable(words: &Command) -> bool {
     let lives = match name.as_slice() {
         b"set" => 3..words.len(),
         b"getex" => 2..words.len(),
-        b"expire" | b"pexpire" | b"setex" | b"psetex" => 2..3,
+        b"expire" | b"pexpire" | b"setex" | b"psetex" | b"restore" => 2..3,
         _ => 0..0,
     };
     let within = |range: std::ops::Range<usize>| words.get(range).unwrap_or_default();
@@ -53,6 +56,8 @@ pub(crate) fn is_repeatable(words: &Command) -> bool {
         return false;
     }
     match name.as_slice() {
+        // Beyond what a moment can say Redis counts round to the past.
+        b"restore" => !within(2..3).iter().filter_map(number).any(|ttl| ttl > RESTORE_TTL_MAX),
         b"setrange" => !within(2..3).iter().filter_map(number).any(|at| LARGE_BYTES.contains(&at)),
         b"setbit" => {
             !within(2..3).iter().filter_map(number).any(|at| LARGE_BYTES.contains(&(at / 8)))
@@ -105,6 +110,8 @@ fn what_would_end_or_grow_is_left_out() {
         "HELLO 3",
         "COMMAND",
         "CONFIG GET save *",
+        "RESTORE k 10 payload",
+        "RESTORE k 9223372036854775807 payload",
         "EXPIRE k 2147483647 GT",
     ] {
         assert!(!is_repeatable(&words(line)), "{line}");

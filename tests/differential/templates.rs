@@ -46,6 +46,8 @@ pub(crate) const TEMPLATES: &[(usize, &str)] = &[
     (8, "RENAME key key"),
     (6, "RENAMENX key key"),
     (8, "COPY key key copy-options"),
+    (4, "DUMP key"),
+    (8, "RESTORE key restore-ttl payload restore-options"),
     (3, "DBSIZE"),
     (1, "FLUSHALL flush-mode"),
     (1, "FLUSHDB flush-mode"),

@@ -180,6 +180,30 @@ pub(crate) fn moment_ms(dice: &mut Dice) -> Vec<u8> {
     }
 }
 
+/// A time to live for RESTORE, in milliseconds from now or since 1970.
+pub(crate) fn restore_ttl(dice: &mut Dice) -> Vec<u8> {
+    match dice.below(10) {
+        0..6 => b"0".to_vec(),
+        6 => dice.between(400_000_000, 90_000_000_000).to_string().into(),
+        7 => dice.between(4_102_444_800_000, 7_000_000_000_000).to_string().into(),
+        _ => dice.pick(&["-1", "x", "", "1.5", "0", "00"]).into(),
+    }
+}
+
+/// What DUMP makes, or what is left of it.
+pub(crate) fn payload(dice: &mut Dice) -> Vec<u8> {
+    let mut payload = rusty_lsm::transfer::rdb::dump::encode(&value(dice));
+    match dice.below(10) {
+        0..8 => {}
+        8 => {
+            let at = dice.below(payload.len());
+            payload[at] ^= 1;
+        }
+        _ => payload.truncate(dice.below(payload.len())),
+    }
+    payload
+}
+
 /// A word that belongs nowhere.
 pub(crate) fn junk(dice: &mut Dice) -> Vec<u8> {
     match dice.below(6) {

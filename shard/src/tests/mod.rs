@@ -6,6 +6,8 @@
 //! - `clock`: values that end, and a clock that jumps both ways; the space that they give back.
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
+//! - `checkpoint`: a second directory, made under writes and crashes; restored, linked and copied.
+//! - `reshard`: the keys of two shards in three, crashed and gone on with.
 //! - `policies`: crashes while the sync policy changes.
 //! - `estimate`: how many keys there are, about.
 //! - `expiry`: values that end at a time, through every way in.
@@ -15,11 +17,13 @@
 //! - `foresee`: reads that were looked up ahead.
 //! - `locations`: reads that go straight to where the key was found last.
 //! - `golden`: makes the data directory of this format that later releases must open.
+//! - `snapshot`: what one shows, whatever comes after it.
 //! - `space`: no room on the disk, no descriptors; the window of `everysec`.
 //! - `stalls`: why and how long writes wait, as it is counted.
 
 pub(crate) mod allocations;
 mod basics;
+mod checkpoint;
 mod clock;
 mod crash;
 mod damage;
@@ -33,6 +37,8 @@ mod locations;
 mod metamorphic;
 mod model;
 mod policies;
+mod reshard;
+mod snapshot;
 mod space;
 mod stalls;
 mod story;

@@ -14,6 +14,17 @@ pub(super) static TABLE: &[Spec] = &[
         ..spec("del", Id::Del, Place::Keys, -2, WRITE)
     },
     Spec {
+        keys: keys(1, 1, 1, &["RO", "access"]),
+        categories: &["keyspace", "read", "slow"],
+        tips: &["nondeterministic_output"],
+        group: "generic",
+        since: "2.6.0",
+        summary: "The value of a key, as RESTORE takes it",
+        complexity: "O(N) in its length",
+        args: &[KEY],
+        ..spec("dump", Id::Dump, Place::Keys, 2, Flags::READONLY)
+    },
+    Spec {
         keys: keys(1, -1, 1, &["RO"]),
         categories: &["keyspace", "read", "fast"],
         tips: &[MULTI_SHARD, SUM],
@@ -232,6 +243,24 @@ pub(super) static TABLE: &[Spec] = &[
         summary: "Gives a key another name if that does not exist",
         args: &[arg("key", "key"), arg("newkey", "key")],
         ..spec("renamenx", Id::Renamenx, Place::Keys, 3, Flags::WRITE.with(Flags::FAST))
+    },
+    Spec {
+        keys: keys(1, 1, 1, &["OW", "update"]),
+        categories: &["keyspace", "write", "slow", "dangerous"],
+        group: "generic",
+        since: "2.6.0",
+        summary: "Gives a key the value that DUMP has made; strings alone",
+        complexity: "O(N) in its length",
+        args: &[
+            KEY,
+            arg("ttl", "integer"),
+            arg("serialized-value", "string"),
+            ArgDoc { flags: OPTIONAL, ..token("replace", "REPLACE") },
+            ArgDoc { flags: OPTIONAL, ..token("absttl", "ABSTTL") },
+            ArgDoc { token: Some("IDLETIME"), flags: OPTIONAL, ..arg("seconds", "integer") },
+            ArgDoc { token: Some("FREQ"), flags: OPTIONAL, ..arg("frequency", "integer") },
+        ],
+        ..spec("restore", Id::Restore, Place::Keys, -4, STORE)
     },
     Spec {
         categories: &["keyspace", "read", "slow"],

@@ -2,7 +2,7 @@
 
 use shard::options::{CompactionStyle, SyncPolicy};
 
-use super::{Field, choice, quoted, size, size_between, whole};
+use super::{Field, choice, path, quoted, shown_path, size, size_between, whole};
 use crate::config::value::{CacheCapacity, parse_size};
 use crate::config::{FlushDb, sync_name};
 use crate::limits::SHARDS_MAX;
@@ -20,6 +20,16 @@ pub(super) static FIELDS: &[Field] = &[
             Ok(())
         },
         get: |config| Some(quoted(&config.data_dir.to_string_lossy())),
+    },
+    Field {
+        name: "backup_dir",
+        doc: "Directory for checkpoints (CHECKPOINT, SAVE, BGSAVE), on the file system of the data directory; empty: data_dir/backups.",
+        default: "",
+        set: |config, text| {
+            config.backup_dir = path(text);
+            Ok(())
+        },
+        get: |config| Some(shown_path(config.backup_dir.as_deref())),
     },
     Field {
         name: "shards",
