@@ -167,8 +167,10 @@ pub const HTTP_HOSTS_MAX: usize = 64;
 /// Connections from HTTP to each core: for what is answered at once, and for what takes its time (pages, telemetry, backups).
 pub const HTTP_LINKS_QUICK: usize = 4;
 pub const HTTP_LINKS_SLOW: usize = 2;
-/// Requests under way on one of them, and on all together; more are told 429.
+/// Requests under way on one of them, and on all together; more are told 429. Those that wait no longer count until their
+/// replies have come.
 pub const HTTP_LINK_REQUESTS_MAX: usize = 1024;
+pub const HTTP_SLOW_LINK_REQUESTS_MAX: usize = 64;
 pub const HTTP_REQUESTS_MAX: usize = 8 << 10;
 /// Time in which a core must answer, and in which a backup must be done.
 pub const HTTP_REPLY_TIME_MAX: Duration = Duration::from_secs(30);

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::client::{Reply, ReplyReader, encode};
 use crate::limits::{
     HTTP_LINK_REQUESTS_MAX, HTTP_LINKS_QUICK, HTTP_LINKS_SLOW, HTTP_REPLY_TIME_MAX,
-    HTTP_REQUESTS_MAX,
+    HTTP_REQUESTS_MAX, HTTP_SLOW_LINK_REQUESTS_MAX,
 };
 use crate::server::Connector;
 
@@ -210,8 +210,11 @@ impl Links {
         let (answer, answered) = oneshot::channel();
         {
             let mut waiters = link.waiters.borrow_mut();
-            if waiters.len() >= HTTP_LINK_REQUESTS_MAX || self.under_way.get() >= HTTP_REQUESTS_MAX
-            {
+            let most = match class {
+                Class::Quick => HTTP_LINK_REQUESTS_MAX,
+                Class::Slow => HTTP_SLOW_LINK_REQUESTS_MAX,
+            };
+            if waiters.len() >= most || self.under_way.get() >= HTTP_REQUESTS_MAX {
                 return Err(LinkError::Busy);
             }
             self.under_way.set(self.under_way.get() + 1);

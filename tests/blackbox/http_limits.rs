@@ -337,3 +337,44 @@ fn who_is_too_slow_is_told() {
     assert_eq!((head.rest(), body.rest()), (vec![], vec![]));
     assert_eq!(server.client().say("EXISTS a"), Reply::Integer(0));
 }
+
+/// Searches hold up neither each other nor what is quick: beyond so many they are refused at once.
+#[test]
+fn too_many_searches_are_told_to_come_later() {
+    if is_stand_in() {
+        return;
+    }
+    let server = server(&[]);
+    let mut client = server.client();
+    assert_eq!(client.say("SET a 1"), Reply::ok());
+    assert_eq!(client.say("CLIENT PAUSE 60000 ALL"), Reply::ok());
+    let mut waiting: Vec<Http> = (0..200).map(|_| server.http()).collect();
+    for http in &mut waiting {
+        http.send(b"GET /keys/search HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        http.stream().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    }
+    let began = Instant::now();
+    let mut refused = 0;
+    // One more round than is needed: nobody else is refused.
+    let mut rounds_left = 2;
+    while rounds_left > 0 && began.elapsed() < Duration::from_secs(60) {
+        waiting.retain_mut(|http| match http.response(false) {
+            Ok(answer) => {
+                answer.refused(429, "try again");
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                refused += 1;
+                false
+            }
+            Err(_) => true,
+        });
+        if refused >= 72 {
+            rounds_left -= 1;
+        }
+    }
+    assert_eq!((waiting.len(), refused), (128, 72));
+    assert_eq!(client.say("CLIENT UNPAUSE"), Reply::ok());
+    for mut http in waiting {
+        http.stream().set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        assert_eq!(http.response(false).unwrap().status, 200);
+    }
+}
