@@ -79,7 +79,10 @@ fn replies_are_those_of_redis() {
         ("select 1", "-ERR DB index is out of range|"),
         ("select -1", "-ERR DB index is out of range|"),
         ("select 1a", "-ERR value is not an integer or out of range|"),
-        ("select 9999999999", "-ERR value is not an integer or out of range|"),
+        (
+            "select 9999999999",
+            "-ERR value is out of range, value must between -2147483648 and 2147483647|",
+        ),
         ("foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' |"),
         ("foo", "-ERR unknown command 'foo', with args beginning with: |"),
         ("hello 4", "-NOPROTO unsupported protocol version|"),

@@ -147,6 +147,15 @@ impl Engine {
 
     /// Sets `key` to `value`. Returns when it is durable.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.put(b"city", b"Basel")?;
+    /// assert_eq!(engine.get(b"city")?.as_deref(), Some(&b"Basel"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Shard`: the limits, a full disk, or a shard that is read-only.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
@@ -178,6 +187,16 @@ impl Engine {
 
     /// Removes `key`, whether it is there or not. Returns when that is durable.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.delete(b"city")?;
+    /// engine.delete(b"never there")?;
+    /// assert_eq!(engine.get(b"city")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Engine::put`].
     pub fn delete(&self, key: &[u8]) -> Result<()> {
@@ -196,6 +215,15 @@ impl Engine {
     }
 
     /// The value of `key`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// assert_eq!(engine.get(b"absent")?, None);
+    /// engine.put(b"empty", b"")?;
+    /// assert_eq!(engine.get(b"empty")?, Some(Vec::new()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Shard`: reading or verifying a block.
@@ -294,6 +322,15 @@ impl Engine {
     /// Writes what is in memory to tables, and returns when it is there. Nothing that was acknowledged needs it; opening after
     /// it is faster.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.flush()?;
+    /// assert_eq!(engine.stats()?.lsm.tables, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Shard`: the disk, or a shard that is read-only.
     pub fn flush(&self) -> Result<()> {
@@ -302,6 +339,16 @@ impl Engine {
 
     /// Flushes, and merges all tables of each shard into one level: nothing of what was deleted or overwritten is left. I/O:
     /// everything is read and written once, and meanwhile takes twice its space.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.delete(b"city")?;
+    /// engine.compact()?;
+    /// assert_eq!(engine.stats()?.lsm.tables, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Engine::flush`]; then the tables are as they were.
@@ -327,6 +374,24 @@ impl Engine {
     /// `Closed`.
     pub fn stats(&self) -> Result<Report> {
         wait(Arc::clone(&self.inner).stats(), Expected::Soon)
+    }
+
+    /// Makes a checkpoint of all shards in `dir`, which is absent and lies on the same file system: of each shard one moment, with
+    /// all that was acknowledged before. Others go on meanwhile. Durable when it returns; `rusty-lsm restore` makes a database of it.
+    ///
+    /// ```
+    /// # let parent = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(parent.path().join("db"), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.checkpoint(parent.path().join("monday"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Checkpoint`: the place cannot be used, another one is being made, or a shard failed.
+    pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let made = self.inner.server.checkpoint(dir.as_ref());
+        made.map(drop).map_err(|error| EngineError::Checkpoint(Arc::new(error)))
     }
 
     /// Closes the database if this is the last handle; else it stays open for the others. Nothing is flushed: the next
@@ -444,6 +509,9 @@ fn wall_time(got: Got) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     /// A panic on a core: calls to it fail, also those that wait already; the other core goes on; closing ends.
@@ -466,11 +534,26 @@ mod tests {
         for key in keys {
             engine.put(&key, b"before").unwrap();
         }
-        let waiting = engine.asynch().get(&keys[1]);
-        engine.inner.post(1, |_| panic!("on purpose, by a test"));
+        // A task of a runtime that waits for that core: nobody but the watchdog can wake it.
+        let is_asked = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&is_asked);
+        engine.inner.post(1, move |_| {
+            while !asked.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+            panic!("on purpose, by a test");
+        });
+        let mut waiting = engine.asynch().get(&keys[1]);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let answer = runtime.block_on(std::future::poll_fn(|context| {
+            let polled = Pin::new(&mut waiting).poll(context);
+            is_asked.store(true, Ordering::Release);
+            polled
+        }));
+        assert!(matches!(answer, Err(EngineError::Closed)));
         assert!(matches!(engine.get(&keys[1]), Err(EngineError::Closed)));
         assert!(matches!(engine.put(&keys[1], b"after"), Err(EngineError::Closed)));
-        assert!(matches!(block_on(waiting), Err(EngineError::Closed)));
+        assert!(matches!(block_on(engine.asynch().get(&keys[1])), Err(EngineError::Closed)));
         assert!(engine.scan::<&[u8]>(..).any(|entry| matches!(entry, Err(EngineError::Closed))));
         // More than an inbox holds: nobody spins on a full one.
         for _ in 0..10_000 {
