@@ -332,7 +332,6 @@ impl Dispatcher<'_> {
                 };
                 Rule::Stats { cores: Vec::new(), show }
             }
-            CommandId::Bgsave => Rule::Said("Background saving started"),
             CommandId::Bgrewriteaof => Rule::Said("Background append only file rewriting started"),
             CommandId::Lastsave => Rule::Stats { cores: Vec::new(), show: Show::LastSave },
             CommandId::MemoryStats => Rule::Stats { cores: Vec::new(), show: Show::Memory },

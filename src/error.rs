@@ -42,6 +42,9 @@ pub enum ServerError {
     Damaged { path: PathBuf, what: String, remedy: String },
     #[error("data directory {} is in use by another process{}; stop it, or use another --data-dir", path.display(), pid_text(*pid))]
     Locked { path: PathBuf, pid: Option<u32> },
+    /// A checkpoint cannot be made, taken or deleted; nothing was changed.
+    #[error("checkpoint {}: {what}; {remedy}", path.display())]
+    Backup { path: PathBuf, what: String, remedy: String },
     /// The machine or container lacks something.
     #[error("{what}; {remedy}")]
     Unavailable { what: String, remedy: String },
@@ -76,6 +79,7 @@ impl ServerError {
             Self::Unavailable { .. } => exit::UNAVAILABLE,
             Self::Io { .. }
             | Self::Damaged { .. }
+            | Self::Backup { .. }
             | Self::Address { .. }
             | Self::Shard(_)
             | Self::Runtime(_)

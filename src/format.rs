@@ -2,13 +2,16 @@
 //!
 //! ```text
 //! LOCK          held with flock for the life of the process; its content is the holder's pid
-//! FORMAT        below; written once, when the directory is made
-//! shard-000/    one directory per shard, described in the crate `shard`
+//! FORMAT        below; written when the directory is made, and anew when its number of shards changes
+//! shard-000/    one directory per shard, described in the crate `shard`; shard-000-g1/ after the first change of their number
+//! RESHARD       `moving`: such a change is under way
+//! backups/      checkpoints (`backup`), unless `backup_dir` names another place
 //!
 //! FORMAT, little-endian:
 //!   magic     8  "RLSM-DIR"
-//!   version   4  of everything in the directory
-//!   directory 16 random; part of every file's identity
+//!   version   4  1, or 2 with a generation
+//!   directory 16 random; part of every file's identity; another one for each generation
+//!   generation 4 version 2 only: changes of the number of shards so far; part of the names of their directories
 //!   shards    4
 //!   ranges    4  then per range: first slot 2, shard 2; ascending, the first at slot 0
 //!   crc       4  CRC-32 (IEEE) of all before it
@@ -18,6 +21,10 @@
 //! - Nothing is written into a directory that is not ours: not ours is one with files and no FORMAT.
 //! - FORMAT is whole or absent: tmp, sync, rename, sync of the directory.
 //! - The lock is taken before FORMAT is read.
+//! - Which shards are the data is decided by FORMAT alone: a change of their number is its replacement, one rename.
+//! - A checkpoint is no data directory: it is restored, and never opened where it lies.
+
+pub(crate) mod moving;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -49,16 +56,25 @@ const LOCK_LOOK: Duration = Duration::from_millis(20);
 /// For a path that leads nowhere.
 const OTHER_PLACE: &str = "name another --data-dir, or mend the directories above it";
 const MAGIC: &[u8; 8] = b"RLSM-DIR";
-/// Raised with every change of bytes in the directory.
-pub const VERSION: u32 = 1;
-/// What may lie in a directory that is to become ours: our own beginnings, and what a new file system holds.
-const HARMLESS: [&str; 4] = [LOCK, FORMAT_TMP, preflight::DOCTOR_FILE, "lost+found"];
+/// Raised with every change of bytes in the directory: the newest that is read.
+pub const VERSION: u32 = 2;
+/// What is written where there is no generation to tell: older releases read it.
+const VERSION_1: u32 = 1;
+/// What may lie in a directory that is to become ours: our own beginnings, what a new file system holds, and checkpoints.
+pub(crate) const HARMLESS: [&str; 5] =
+    [LOCK, FORMAT_TMP, preflight::DOCTOR_FILE, "lost+found", BACKUPS];
+/// Where checkpoints lie unless `backup_dir` says otherwise.
+pub(crate) const BACKUPS: &str = "backups";
+/// In the directory of a checkpoint: what it is.
+pub(crate) const CHECKPOINT: &str = "CHECKPOINT";
 
 /// What a data directory says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Format {
     /// Random, made with the directory.
     pub directory: u128,
+    /// Changes of the number of shards so far.
+    pub generation: u32,
     pub slots: SlotTable,
 }
 
@@ -67,8 +83,12 @@ impl Format {
     pub fn encode(&self) -> Vec<u8> {
         let ranges = self.slots.ranges();
         let mut out = MAGIC.to_vec();
-        out.extend_from_slice(&VERSION.to_le_bytes());
+        let version = if self.generation == 0 { VERSION_1 } else { VERSION };
+        out.extend_from_slice(&version.to_le_bytes());
         out.extend_from_slice(&self.directory.to_le_bytes());
+        if version == VERSION {
+            out.extend_from_slice(&self.generation.to_le_bytes());
+        }
         out.extend_from_slice(&self.slots.shards().to_le_bytes());
         let count =
             u32::try_from(ranges.len()).unwrap_or_else(|_| unreachable!("at most one per slot"));
@@ -118,16 +138,17 @@ impl Format {
         if crc32(&[], &[body]) != u32::from_le_bytes(*crc) {
             return Err(damaged("its checksum does not match".into()));
         }
-        if version != VERSION {
+        if !(VERSION_1..=VERSION).contains(&version) {
             return Err(damaged(format!("there is no format {version}")));
         }
-        Self::decode_body(&mut reader).map_err(damaged)
+        Self::decode_body(&mut reader, version).map_err(damaged)
     }
 
     /// What follows the version; the checksum, known to be right, ends it.
-    fn decode_body(reader: &mut Reader<'_>) -> Result<Self, String> {
+    fn decode_body(reader: &mut Reader<'_>, version: u32) -> Result<Self, String> {
         let short = || "it is too short".to_owned();
         let directory = reader.array().map(u128::from_le_bytes).ok_or_else(short)?;
+        let generation = if version == VERSION_1 { 0 } else { reader.u32().ok_or_else(short)? };
         let shards = reader.u32().ok_or_else(short)?;
         let count = reader.u32().ok_or_else(short)?;
         if count > u32::from(SLOTS) || reader.remaining() != 4 * count as usize + 4 {
@@ -139,7 +160,24 @@ impl Format {
             let shard = reader.array().map(u16::from_le_bytes).ok_or_else(short)?;
             ranges.push(SlotRange { first, shard });
         }
-        Ok(Self { directory, slots: SlotTable::from_ranges(shards, &ranges)? })
+        Ok(Self { directory, generation, slots: SlotTable::from_ranges(shards, &ranges)? })
+    }
+
+    /// Of a directory that is made now.
+    ///
+    /// # Errors
+    /// There is no randomness.
+    pub(crate) fn new(shards: u32, generation: u32) -> Result<Self, ServerError> {
+        let slots = SlotTable::contiguous(shards);
+        Ok(Self { directory: random_id()?, generation, slots })
+    }
+
+    /// Where shard `index` lies in the data directory at `path`.
+    pub(crate) fn shard_path(&self, path: &Path, index: u32) -> PathBuf {
+        match self.generation {
+            0 => path.join(format!("shard-{index:03}")),
+            generation => path.join(format!("shard-{index:03}-g{generation}")),
+        }
     }
 }
 
@@ -150,6 +188,11 @@ pub enum Shards {
     Asked(u32),
     /// One per core: for a new directory. An old one keeps its own, as keys lie where its table says.
     Default(u32),
+}
+
+/// Whether there is a data directory at `path`: one that has its FORMAT.
+pub(crate) fn is_made(path: &Path) -> bool {
+    path.join(FORMAT).exists()
 }
 
 /// A data directory that is ours and nobody else's while this value lives.
@@ -180,6 +223,7 @@ impl DataDir {
         if !has_format {
             check_empty(path)?;
         }
+        check_no_checkpoint(path)?;
         let lock = lock(path, &mut made)?;
         let file = path.join(FORMAT);
         let (format, is_new) = match read(&file)? {
@@ -189,6 +233,7 @@ impl DataDir {
         if let Shards::Asked(asked) = shards {
             check_shards(path, asked, format.slots.shards())?;
         }
+        moving::settle(path, &format)?;
         let made = std::mem::take(&mut made.0);
         Ok(Self { path: path.to_owned(), format, is_new, made, _lock: Some(lock) })
     }
@@ -221,6 +266,7 @@ impl DataDir {
         let lock = if only_look {
             look_lock(path)?
         } else {
+            check_no_checkpoint(path)?;
             check_owner(path)?;
             let mut made = Made::default();
             let lock = lock(path, &mut made)?;
@@ -251,7 +297,30 @@ impl DataDir {
 
     /// Where shard `index` lives. The shard makes it.
     pub fn shard_path(&self, index: u32) -> PathBuf {
-        self.path.join(format!("shard-{index:03}"))
+        self.format.shard_path(&self.path, index)
+    }
+
+    /// For who would take the shards of an unfinished change of their number for something else.
+    ///
+    /// # Errors
+    /// `DataDir` if there is one; `Damaged`, `Io`.
+    pub(crate) fn check_settled(&self) -> Result<(), ServerError> {
+        let Some(found) = moving::Move::read(&self.path)? else { return Ok(()) };
+        let shards = found.new.slots.shards();
+        let what = format!("its change to {shards} shards is not finished");
+        let remedy =
+            format!("run rusty-lsm reshard --shards {shards} again, or start the server once");
+        Err(refuse(&self.path, &what, &remedy))
+    }
+
+    /// Replaces what the directory says of itself, durably: the one step that changes its number of shards.
+    ///
+    /// # Errors
+    /// `Io`; either of the two holds then.
+    pub(crate) fn replace_format(&mut self, format: Format) -> Result<(), ServerError> {
+        write_format(&self.path, &format)?;
+        self.format = format;
+        Ok(())
     }
 }
 
@@ -337,14 +406,24 @@ fn check_empty(path: &Path) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// A checkpoint stays as it was made: a server would change it.
+fn check_no_checkpoint(path: &Path) -> Result<(), ServerError> {
+    if !path.join(CHECKPOINT).exists() {
+        return Ok(());
+    }
+    let remedy =
+        format!("make a data directory of it: rusty-lsm restore {} --data-dir DIR", path.display());
+    Err(refuse(path, "it is a checkpoint, and stays as it is", &remedy))
+}
+
 fn check_shards(path: &Path, asked: u32, stored: u32) -> Result<(), ServerError> {
     if asked == stored {
         return Ok(());
     }
     let what = format!("it was made with {stored} shards, not {asked}");
     let remedy = format!(
-        "start it with --shards {stored}; changing the number needs `rusty-lsm reshard --shards {asked}`, \
-         which this release does not have yet"
+        "start it with --shards {stored}, or change it: `rusty-lsm reshard --shards {asked} {}` (or start with --reshard)",
+        path.display()
     );
     Err(refuse(path, &what, &remedy))
 }
@@ -435,9 +514,23 @@ fn read(file: &Path) -> Result<Option<Vec<u8>>, ServerError> {
 /// Writes the FORMAT of a new directory.
 fn make(path: &Path, shards: Shards, made: &mut Made) -> Result<Format, ServerError> {
     let (Shards::Asked(count) | Shards::Default(count)) = shards;
-    let format = Format { directory: random_id()?, slots: SlotTable::contiguous(count) };
-    let (tmp, name) = (path.join(FORMAT_TMP), path.join(FORMAT));
-    // Left by a start that was killed here.
+    let format = Format::new(count, 0)?;
+    // Whatever becomes of them: an absent one is no trouble.
+    made.0.extend([path.join(FORMAT_TMP), path.join(FORMAT)]);
+    write_format(path, &format)?;
+    made.0.retain(|path| !path.ends_with(FORMAT_TMP));
+    Ok(format)
+}
+
+/// Makes `format` the FORMAT of the directory at `path`, durably.
+pub(crate) fn write_format(path: &Path, format: &Format) -> Result<(), ServerError> {
+    replace(path, FORMAT, FORMAT_TMP, &format.encode())
+}
+
+/// Makes `bytes` the content of the file `name` in the directory `dir`, whole or not at all, durably.
+fn replace(dir: &Path, name: &str, tmp: &str, bytes: &[u8]) -> Result<(), ServerError> {
+    let (tmp, name) = (dir.join(tmp), dir.join(name));
+    // Left by somebody who was killed here.
     match fs::remove_file(&tmp) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(ServerError::io("remove", &tmp, error));
@@ -447,16 +540,12 @@ fn make(path: &Path, shards: Shards, made: &mut Made) -> Result<Format, ServerEr
     let write = || {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&tmp)?;
         file.set_permissions(fs::Permissions::from_mode(0o600))?;
-        file.write_all(&format.encode())?;
+        file.write_all(bytes)?;
         sync(&file, &tmp)?;
         fs::rename(&tmp, &name)
     };
-    // Whatever becomes of them: an absent one is no trouble.
-    made.0.extend([tmp.clone(), name.clone()]);
     write().map_err(|e| ServerError::io("write", &name, e))?;
-    made.0.retain(|path| *path != tmp);
-    sync_dir(path)?;
-    Ok(format)
+    sync_dir(dir)
 }
 
 /// 128 random bits, not zero.
@@ -474,14 +563,14 @@ pub(crate) fn random_bytes<const N: usize>() -> Result<[u8; N], ServerError> {
     Ok(bytes)
 }
 
-fn sync_dir(path: &Path) -> Result<(), ServerError> {
+pub(crate) fn sync_dir(path: &Path) -> Result<(), ServerError> {
     File::open(path)
         .and_then(|dir| sync(&dir, path))
         .map_err(|e| ServerError::io("sync directory", path, e))
 }
 
 /// Makes what `file`, open at `path`, holds durable: bytes, or names.
-fn sync(file: &File, path: &Path) -> io::Result<()> {
+pub(crate) fn sync(file: &File, path: &Path) -> io::Result<()> {
     #[cfg(test)]
     tests::note_sync(path);
     let _ = path;
@@ -493,4 +582,4 @@ fn refuse(path: &Path, what: &str, remedy: &str) -> ServerError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,7 +17,7 @@ pub(crate) enum Rule {
     Sum(i64),
     /// All say OK (MSET, FLUSHDB, FLUSHALL).
     Ok,
-    /// All say OK, and the client is told this (BGSAVE).
+    /// All say OK, and the client is told this (BGREWRITEAOF).
     Said(&'static str),
     /// Arrays are put back in the order of the keys: for each shard the positions that it was asked for (MGET).
     Array { positions: Vec<(u32, Vec<u32>)>, values: Vec<Bytes> },

@@ -38,6 +38,7 @@ pub mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing;
 pub mod glob;
+pub mod http;
 pub mod latency;
 pub mod limits;
 pub mod live;
@@ -56,6 +57,7 @@ pub mod transfer;
 mod apply;
 mod ask;
 mod asked;
+pub mod backup;
 mod dispatch;
 mod execute;
 mod facts;

@@ -141,6 +141,58 @@ pub const SCAN_REPLY_BYTES_MAX: usize = 1 << 20;
 /// Keys of one shard in the reply to KEYS, in bytes; more is refused: that is what SCAN is for.
 pub const KEYS_REPLY_BYTES_MAX: usize = 64 << 20;
 
+/// Connections of HTTP at a time; more are told 503 and closed. A quarter of the descriptors at most.
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+/// Longest head of a request, in bytes, and its headers.
+pub const HTTP_HEAD_BYTES_MAX: usize = 16 << 10;
+pub const HTTP_HEADERS_MAX: usize = 100;
+/// Time from accept, or from a head's first byte, to its end.
+pub const HTTP_HEAD_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time that a connection may be open without a request.
+pub const HTTP_IDLE_TIME_MAX: Duration = Duration::from_secs(60);
+/// A body has this time, and a second more for each so many bytes that have come, and no more than that in all.
+pub const HTTP_BODY_TIME: Duration = Duration::from_secs(10);
+pub const HTTP_BODY_BYTES_PER_S_MIN: u64 = 16 << 10;
+pub const HTTP_BODY_TIME_MAX: Duration = Duration::from_secs(300);
+/// Time without progress of a response after which its connection is closed.
+pub const HTTP_OUTPUT_STALL_MAX: Duration = OUTPUT_STALL_MAX;
+/// Time, and bytes, for which a refused request is still read, so that its sender sees the answer.
+pub const HTTP_LINGER_TIME_MAX: Duration = Duration::from_secs(2);
+pub const HTTP_LINGER_BYTES_MAX: usize = 16 << 20;
+/// Longest line of a chunk's length, and longest trailer, in bytes.
+pub const HTTP_CHUNK_LINE_BYTES_MAX: usize = 64;
+pub const HTTP_TRAILER_BYTES_MAX: usize = 1 << 10;
+/// Names of `http_hosts`.
+pub const HTTP_HOSTS_MAX: usize = 64;
+/// Connections from HTTP to each core: for what is answered at once, and for what takes its time (pages, telemetry, backups).
+pub const HTTP_LINKS_QUICK: usize = 4;
+pub const HTTP_LINKS_SLOW: usize = 2;
+/// Requests under way on one of them, and on all together; more are told 429. Those that wait no longer count until their
+/// replies have come.
+pub const HTTP_LINK_REQUESTS_MAX: usize = 1024;
+pub const HTTP_SLOW_LINK_REQUESTS_MAX: usize = 64;
+pub const HTTP_REQUESTS_MAX: usize = 8 << 10;
+/// Time in which a core must answer, and in which a backup must be done.
+pub const HTTP_REPLY_TIME_MAX: Duration = Duration::from_secs(30);
+pub const HTTP_BACKUP_TIME_MAX: Duration = Duration::from_secs(600);
+/// Time in which the cores must tell how they are; else the server is not ready.
+pub const HTTP_REPORT_TIME_MAX: Duration = Duration::from_secs(3);
+/// Operations of one batch.
+pub const HTTP_BATCH_OPS_MAX: usize = 1000;
+/// Values in the reply to one batch, in bytes; later ones are refused.
+pub const HTTP_BATCH_REPLY_BYTES_MAX: usize = 64 << 20;
+/// Keys of one page of a search, and rounds of SCAN that one page takes at most; its cursor goes on.
+pub const HTTP_SEARCH_LIMIT_DEFAULT: u64 = 100;
+pub const HTTP_SEARCH_LIMIT_MAX: u64 = 1000;
+pub const HTTP_SEARCH_ROUNDS_MAX: usize = 256;
+/// Who listens to events at a time, and the events that wait for one of them; later ones are left out.
+pub const HTTP_LISTENERS_MAX: usize = 64;
+pub const HTTP_EVENTS_WAITING_MAX: usize = 2;
+/// Entries of the slow log that HTTP shows.
+pub const HTTP_SLOWLOG_ENTRIES: usize = 128;
+/// Time in which requests under way are finished when the server stops.
+pub const HTTP_STOP_TIME_MAX: Duration = Duration::from_secs(3);
+
 /// Most shards of one data directory.
 pub const SHARDS_MAX: u32 = 256;
 /// Largest format file of a data directory that is read, in bytes.

@@ -8,9 +8,12 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use clap::Parser as _;
+use rusty_lsm::backup;
 use rusty_lsm::cli::{Cli, Command, PingArgs, StartArgs, ping};
 use rusty_lsm::config::HostMemory;
 use rusty_lsm::error::{ServerError, exit};
+use rusty_lsm::http::Http;
+use rusty_lsm::live::StopWish;
 use rusty_lsm::start::{self, Prepared};
 use rusty_lsm::transfer::{TransferError, run};
 use rusty_lsm::{service, terminal, tools};
@@ -39,6 +42,9 @@ fn main() -> ExitCode {
         Command::Repair(args) => end(tools::repair(&args)),
         Command::Import(args) => end_transfer(run::run_import(&args)),
         Command::Export(args) => end_transfer(run::run_export(&args)),
+        Command::Checkpoint(args) => end(backup::checkpoint(&args)),
+        Command::Restore(args) => end(backup::restore(&args)),
+        Command::Reshard(args) => end(tools::reshard(&args)),
         Command::DumpWal(args) => end(tools::dump(&args, Kinds::Segment)),
         Command::DumpSst(args) => end(tools::dump(&args, Kinds::Table)),
         Command::DumpManifest(args) => end(tools::dump(&args, Kinds::Manifest)),
@@ -95,6 +101,9 @@ fn run_start(args: &StartArgs) -> Result<(), ServerError> {
         print(&format!("the settings are usable; memory: {plan}\n"));
         return Ok(());
     }
+    if let (true, Some(shards)) = (args.reshard, config.shards) {
+        tools::reshard_for_start(&config.data_dir, shards)?;
+    }
     serve(start::prepare(config)?)
 }
 
@@ -107,18 +116,34 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
     let listener = prepared.listen()?;
     let more = prepared.listen_more()?;
     let address = listener.local_addr().map_err(ServerError::Runtime)?;
+    let http = match prepared.listen_http()? {
+        Some(listener) => {
+            let options = prepared.http_options();
+            Some(Http::start(listener, options).map_err(ServerError::Runtime)?)
+        }
+        None => None,
+    };
+    if let Some(http) = &http {
+        say(&format!("  http    {}", http.address()));
+    }
     let serving = Arc::new(AtomicBool::new(false));
     let (ask, asked) = channel();
     let answer = Arc::clone(&serving);
     let shutdown = ask.clone();
     std::thread::spawn(move || heed(signals, &ask, &answer));
     let server = prepared.start(Some(listener), more, Some(shutdown))?;
+    if let Some(http) = &http {
+        http.serve(server.connector());
+    }
     serving.store(true, Ordering::Release);
     say(&start::recovery_banner(server.recovery(), &address));
     service::ready(&address.to_string());
     service::wait(&server, &asked);
     tracing::info!("stopping: finishing what was read; a second signal ends at once");
     service::stopping();
+    if let Some(http) = http {
+        http.stop();
+    }
     server.stop()?;
     tracing::info!("stopped in order");
     Ok(())
@@ -127,7 +152,7 @@ fn serve(prepared: Prepared) -> Result<(), ServerError> {
 /// Takes signals: the first asks for an orderly end, a later one ends at once. Before the server serves, the first does,
 /// too: nothing was acknowledged yet, and a start that was ended half-way is begun anew by the next.
 #[expect(clippy::exit, reason = "whoever sent the signal does not want to wait")]
-fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
+fn heed(mut signals: Signals, ask: &Sender<StopWish>, serving: &AtomicBool) {
     let mut first: Option<Instant> = None;
     for _ in signals.forever() {
         match first {
@@ -138,7 +163,7 @@ fn heed(mut signals: Signals, ask: &Sender<()>, serving: &AtomicBool) {
             None => {
                 first = Some(Instant::now());
                 // The receiver lives as long as the process.
-                let _ = ask.send(());
+                let _ = ask.send(StopWish { save: false });
             }
             Some(first) if first.elapsed() < SAME_WISH => {}
             Some(_) => std::process::exit(exit::FAILURE.into()),

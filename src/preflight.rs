@@ -4,7 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use shard::env::IoBuf;
@@ -13,7 +13,10 @@ use shard::options::SyncPolicy;
 
 use crate::config::{LsmConfig, show_size};
 use crate::error::ServerError;
-use crate::limits::{DESCRIPTORS_PER_SHARD, DESCRIPTORS_RESERVED, MEMLOCK_BYTES_MIN};
+use crate::limits::{
+    DESCRIPTORS_PER_SHARD, DESCRIPTORS_RESERVED, HTTP_CONNECTIONS_MAX, HTTP_LINKS_QUICK,
+    HTTP_LINKS_SLOW, MEMLOCK_BYTES_MIN,
+};
 use crate::sys::{self, Resource};
 
 /// Oldest kernel that has all operations of the ring: major and minor.
@@ -42,13 +45,43 @@ pub struct Machine {
     pub warnings: Vec<String>,
 }
 
+/// Checkpoints are second names of tables, which exist within one file system only.
+///
+/// # Errors
+/// `Unavailable`: they are to lie on another one.
+pub fn backup_dir(data_dir: &Path, backup_dir: Option<&Path>) -> Result<(), ServerError> {
+    let Some(wanted) = backup_dir else { return Ok(()) };
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev());
+    let here = Path::new(".");
+    // It is made with the first checkpoint: until then it lies where the directory above it does.
+    let above = wanted.ancestors().map(|dir| if dir.as_os_str().is_empty() { here } else { dir });
+    let there = above
+        .map(device)
+        .find(|device| !matches!(device, Err(error) if error.kind() == io::ErrorKind::NotFound));
+    let there = there.unwrap_or(Err(io::ErrorKind::NotFound.into()));
+    let there = there.map_err(|e| ServerError::io("look at", wanted, e))?;
+    if device(data_dir).map_err(|e| ServerError::io("look at", data_dir, e))? == there {
+        return Ok(());
+    }
+    Err(ServerError::Unavailable {
+        what: format!(
+            "backup_dir {} lies on another file system than the data directory {}",
+            wanted.display(),
+            data_dir.display()
+        ),
+        remedy: "name a directory on the same one, and copy checkpoints away from there (rsync)"
+            .into(),
+    })
+}
+
 /// Everything that does not need the data directory.
 ///
 /// # Errors
 /// `Unavailable` for kernel, ring, locked memory and descriptors; `Address` for the port.
 pub fn machine(config: &LsmConfig, shards: u32) -> Result<Machine, ServerError> {
     let (kernel, descriptors) = core()?;
-    let clients_ceiling = clients(descriptors, shards)?;
+    let http = if config.http_port == Some(0) { 0 } else { http_descriptors(descriptors, shards) };
+    let clients_ceiling = clients(descriptors - http, shards)?;
     let maxclients = config.maxclients.min(clients_ceiling);
     check_port(config.bind, config.port)?;
     let mut warnings = Vec::new();
@@ -187,6 +220,17 @@ pub(crate) fn check_locked_memory(bytes: u64) -> Result<(), ServerError> {
         ),
         remedy: "raise it: ulimit -l unlimited, LimitMEMLOCK=infinity, or docker run --ulimit memlock=-1".into(),
     })
+}
+
+/// Connections of HTTP: as many as are of use, or a quarter of the open files.
+pub(crate) fn http_connections(descriptors: u64) -> usize {
+    usize::try_from(descriptors / 4).unwrap_or(usize::MAX).min(HTTP_CONNECTIONS_MAX)
+}
+
+/// Open files of HTTP: its connections, and both ends of its links to the cores.
+fn http_descriptors(descriptors: u64, shards: u32) -> u64 {
+    let links = (HTTP_LINKS_QUICK + HTTP_LINKS_SLOW) as u64 * 2 * u64::from(shards);
+    (http_connections(descriptors) as u64 + links).min(descriptors / 2)
 }
 
 /// Connections that leave each shard its files.

@@ -9,7 +9,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -24,6 +24,8 @@ use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
 use crate::access::Penalties;
+use crate::backup::saver::Outcome;
+use crate::backup::{Name, Saver};
 use crate::command::{Report as Telemetry, info};
 use crate::error::ServerError;
 use crate::execute::Executor;
@@ -66,6 +68,8 @@ pub struct Setup {
     pub connection_bytes: u64,
     pub live: Live,
     pub telemetry: crate::telemetry::Static,
+    /// Where checkpoints go.
+    pub backup_root: PathBuf,
     /// Whom a long start is told of, in words.
     pub tell: Option<fn(&str)>,
 }
@@ -77,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) bulk_bytes_max: u32,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) live: Arc<Live>,
+    pub(crate) saver: Saver,
     /// Of wrong passwords, by address.
     pub(crate) penalties: Penalties,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
@@ -97,6 +102,8 @@ pub(crate) struct Shared {
     /// By core: it is among them.
     is_quiet: Vec<AtomicBool>,
     doors: OnceLock<Vec<Door>>,
+    /// By core: it has ended.
+    ends: OnceLock<Vec<Arc<AtomicBool>>>,
 }
 
 impl Shared {
@@ -133,6 +140,29 @@ impl Shared {
         if quiet == self.cores {
             self.tell_all(|| Message::Leave);
         }
+    }
+
+    /// Whether a core has ended, which it does only when the server stops, or by a bug.
+    pub(crate) fn any_core_has_ended(&self) -> bool {
+        self.ends.get().into_iter().flatten().any(|end| end.load(Ordering::Acquire))
+    }
+
+    /// Gives `message` to `core`, from a thread that is none.
+    ///
+    /// # Errors
+    /// `Closing`: the cores have ended.
+    pub(crate) fn call(&self, core: usize, message: Message) -> Result<(), ServerError> {
+        let door = self.doors.get().and_then(|doors| doors.get(core));
+        let mut message = message;
+        while let (Some(door), false) = (door, self.any_core_has_ended()) {
+            match door.send(message) {
+                Ok(()) => return Ok(()),
+                // A full inbox empties within a pass of the core's loop.
+                Err(back) => message = back,
+            }
+            std::thread::yield_now();
+        }
+        Err(ServerError::Shard(shard::error::Error::Closing))
     }
 
     fn tell_all(&self, message: impl Fn() -> Message) {
@@ -192,6 +222,24 @@ impl Connector {
         usize::from(self.slots.shard_of_key(key))
     }
 
+    pub(crate) fn live(&self) -> &Live {
+        &self.shared.live
+    }
+
+    /// The memory that all connections hold.
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.shared.ledger
+    }
+
+    /// A wrong password came from `peer`: how long its reply waits.
+    pub(crate) fn login_failed(&self, peer: &str) -> Duration {
+        self.shared.penalties.failed(peer, self.shared.telemetry.started.elapsed())
+    }
+
+    pub(crate) fn login_succeeded(&self, peer: &str) {
+        self.shared.penalties.succeeded(peer);
+    }
+
     /// A connection to `core`, taken modulo their number: RESP2 at first, as the default user. It is not counted among the
     /// clients, and ends when the server stops.
     ///
@@ -238,6 +286,7 @@ impl Server {
             bulk_bytes_max: setup.bulk_bytes_max,
             ledger: Arc::new(Ledger::new(setup.connection_bytes)),
             live: Arc::new(setup.live),
+            saver: Saver::new(setup.backup_root, format.clone()),
             penalties: Penalties::default(),
             tls: tls_settings,
             audience: Arc::new(Audience::new(cores)),
@@ -253,6 +302,7 @@ impl Server {
             quiet_cores: AtomicUsize::new(0),
             is_quiet: (0..cores).map(|_| AtomicBool::new(false)).collect(),
             doors: OnceLock::new(),
+            ends: OnceLock::new(),
         });
         let wires = wire(cores);
         let inboxes: Vec<_> = wires.iter().map(Wires::inbox).collect();
@@ -305,6 +355,7 @@ impl Server {
             .collect();
         drop(shared.doors.set(doors));
         drop(shared.watch.set(running.watch_counters()));
+        drop(shared.ends.set(running.ends()));
         let mut server = Self {
             shared,
             slots: format.slots,
@@ -408,6 +459,29 @@ impl Server {
         Connector { shared: Arc::clone(&self.shared), slots: self.slots.clone() }
     }
 
+    /// Begins to make the checkpoint that SAVE makes.
+    ///
+    /// # Errors
+    /// One is being made.
+    pub fn begin_save(&self) -> Result<Outcome, String> {
+        self.shared.begin_save(Name::dump(), true)
+    }
+
+    /// Makes a checkpoint in `dir`, which is absent and lies on the file system of the data directory, and waits for it.
+    ///
+    /// # Errors
+    /// `Backup`: the name is taken or none, or one is being made; a shard's error; `Io`.
+    pub fn checkpoint(&self, dir: &Path) -> Result<PathBuf, ServerError> {
+        let name = dir.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or_default();
+        let name = Name::parse(name).map_err(|what| ServerError::Backup {
+            path: dir.to_owned(),
+            what,
+            remedy: "use another name".into(),
+        })?;
+        let root = dir.parent().filter(|root| !root.as_os_str().is_empty());
+        self.shared.save(root.unwrap_or(Path::new(".")), name)
+    }
+
     /// What recovery did, shard by shard.
     pub fn recovery(&self) -> &[Recovery] {
         &self.recovery
@@ -447,7 +521,7 @@ impl Server {
     }
 
     fn any_core_has_ended(&self) -> bool {
-        (0..self.ends.len()).any(|core| self.core_has_ended(core))
+        self.shared.any_core_has_ended()
     }
 
     /// Stops in order and waits for it: what was read is answered, everything is durable, files are closed.
@@ -475,7 +549,12 @@ impl Server {
             }
             std::thread::park_timeout(STAGE_POLL);
         }
-        for result in cores.join().map_err(ServerError::Runtime)? {
+        let results = cores.join().map_err(ServerError::Runtime);
+        // A checkpoint that was under way is given up by its thread, which removes what it has made.
+        while self.shared.saver.is_busy() {
+            std::thread::park_timeout(STAGE_POLL);
+        }
+        for result in results? {
             result?;
         }
         Ok(())
@@ -551,15 +630,15 @@ impl Seed {
 }
 
 /// What a core found in its shard's directory.
-struct Looked {
-    dir: PathBuf,
-    is_new: bool,
-    has_data: bool,
+pub(crate) struct Looked {
+    pub(crate) dir: PathBuf,
+    pub(crate) is_new: bool,
+    pub(crate) has_data: bool,
 }
 
 /// Before a server serves, it has opened all shards: one that was never there, beside one that holds data, was taken away. An
 /// empty one in its place would answer "no such key" for all that it held.
-fn none_is_missing(inspected: &[Looked]) -> Result<(), ServerError> {
+pub(crate) fn none_is_missing(inspected: &[Looked]) -> Result<(), ServerError> {
     let has_served = inspected.iter().any(|looked| looked.has_data);
     match inspected.iter().find(|looked| looked.is_new && has_served) {
         None => Ok(()),

@@ -5,10 +5,12 @@ use std::net::TcpListener;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
+use crate::backup;
 use crate::config::{HostMemory, LogFormat, LogLevel, LsmConfig, MemoryPlan, show_size};
 use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
-use crate::live::Live;
+use crate::http::HttpOptions;
+use crate::live::{Live, StopWish};
 use crate::net::listeners::{self, MoreListeners};
 use crate::net::tls;
 use crate::preflight::{self, Machine};
@@ -22,6 +24,13 @@ use shard::recovery::Recovery;
 
 /// Hexadecimal digits of INFO's `run_id` (Redis' figure).
 const RUN_ID_DIGITS: usize = 40;
+
+/// Where HTTP is if nobody says another place.
+const HTTP_PORT_DEFAULT: u16 = 8081;
+/// Longest body of HTTP if nobody says another.
+const HTTP_BODY_BYTES_DEFAULT: u64 = 64 << 20;
+/// What lies around a value in JSON, and its key, in bytes.
+const HTTP_BODY_OVERHEAD_BYTES: u64 = 256 << 10;
 
 /// A machine that was looked at and a data directory that is held.
 #[derive(Debug)]
@@ -57,10 +66,15 @@ pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
             return Err(error);
         }
     }
+    if let Err(error) = preflight::backup_dir(data_dir.path(), config.backup_dir.as_deref()) {
+        data_dir.discard();
+        return Err(error);
+    }
     if data_dir.shards() != shards {
         machine.warnings.push(format!(
-            "{} shards on {shards} cores: the data directory was made so; `rusty-lsm reshard` is not there yet",
-            data_dir.shards()
+            "{} shards on {shards} cores: the data directory was made so; to change it, stop and run: rusty-lsm reshard --shards {shards} {}",
+            data_dir.shards(),
+            data_dir.path().display()
         ));
     }
     let plan = config.derive(data_dir.shards(), &host)?;
@@ -117,6 +131,44 @@ impl Prepared {
         Ok(more)
     }
 
+    /// Listens for HTTP, if it is to be there. Where nobody asked for a port and the default is in use, it is not, and the
+    /// log says so: a second server on a machine is no mistake.
+    ///
+    /// # Errors
+    /// `Address`: the port that was asked for is in use, or the address is not ours.
+    pub fn listen_http(&self) -> Result<Option<TcpListener>, ServerError> {
+        let (bind, asked) = (self.config.http_bind, self.config.http_port);
+        let port = asked.unwrap_or(HTTP_PORT_DEFAULT);
+        if port == 0 {
+            return Ok(None);
+        }
+        match TcpListener::bind((bind, port)) {
+            Ok(listener) => Ok(Some(listener)),
+            Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::AddrInUse => {
+                tracing::warn!("no HTTP: port {port} of {bind} is in use; --http-port names another, 0 none");
+                Ok(None)
+            }
+            Err(error) => Err(ServerError::Address {
+                what: format!("cannot listen for HTTP on {bind}:{port}: {error}"),
+                remedy: "use another --http-port or --http-bind, or stop what uses it; --http-port 0: no HTTP".into(),
+            }),
+        }
+    }
+
+    /// What HTTP is given.
+    pub fn http_options(&self) -> HttpOptions {
+        let value_bytes_max = self.plan.value_bytes_max;
+        // In base64, with a long key and what lies around it.
+        let needed = value_bytes_max + value_bytes_max / 2 + HTTP_BODY_OVERHEAD_BYTES;
+        let most = self.config.http_body_max.unwrap_or(HTTP_BODY_BYTES_DEFAULT).min(needed);
+        HttpOptions {
+            token: self.config.http_token,
+            hosts: self.config.http_hosts.clone(),
+            body_bytes_max: usize::try_from(most).unwrap_or(usize::MAX),
+            connections_max: preflight::http_connections(self.machine.descriptors),
+        }
+    }
+
     /// Starts the cores and opens the shards. `stop`: whom SHUTDOWN tells.
     ///
     /// # Errors
@@ -125,9 +177,11 @@ impl Prepared {
         self,
         listener: Option<TcpListener>,
         more: MoreListeners,
-        stop: Option<Sender<()>>,
+        stop: Option<Sender<StopWish>>,
     ) -> Result<Server, ServerError> {
         let Self { config, machine, data_dir, plan } = self;
+        let backup_root = backup::root(data_dir.path(), config.backup_dir.as_deref());
+        backup::clear_left_over(&backup_root);
         let cpus = runtime::available_cpus().map_err(ServerError::Runtime)?;
         let shards = data_dir.shards() as usize;
         let random = random_bytes::<{ RUN_ID_DIGITS / 2 }>()?;
@@ -163,6 +217,7 @@ impl Prepared {
                 memory_budget_bytes: plan.budget_bytes,
                 system_memory_bytes: HostMemory::detect().bytes,
             },
+            backup_root,
         };
         Server::start(setup, data_dir)
     }

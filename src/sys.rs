@@ -30,6 +30,20 @@ pub(crate) fn with_umask<T>(mask: u32, make: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Exchanges the names of two files or directories of one file system in one step.
+///
+/// # Errors
+/// As `renameat2(2)`: `EINVAL` where the file system cannot.
+pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let one = CString::new(one.as_os_str().as_bytes())?;
+    let other = CString::new(other.as_os_str().as_bytes())?;
+    let here = libc::AT_FDCWD;
+    // SAFETY: both paths end with a zero byte and live as long as the call.
+    let result =
+        unsafe { libc::renameat2(here, one.as_ptr(), here, other.as_ptr(), libc::RENAME_EXCHANGE) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The user that this process acts as.
 pub(crate) fn effective_user() -> u32 {
     // SAFETY: no argument, cannot fail.

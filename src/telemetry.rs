@@ -42,9 +42,7 @@ impl Shared {
             return;
         }
         if let Show::LastSave = show {
-            let sum = sum_of(cores);
-            let since_s = self.last_flush_s(&sum);
-            writer::integer(out, since_s.cast_signed());
+            writer::integer(out, self.last_save_s().cast_signed());
             return;
         }
         if let Show::Memory = show {
@@ -156,6 +154,11 @@ impl Shared {
     }
 
     /// As in Redis, the start counts as one.
+    fn last_save_s(&self) -> u64 {
+        self.saver.saves().last_save_s.max(self.telemetry.started_wall_s)
+    }
+
+    /// As above.
     fn last_flush_s(&self, sum: &shard::stats::ShardStats) -> u64 {
         (sum.last_flush_ms / 1000).max(self.telemetry.started_wall_s)
     }
@@ -171,12 +174,18 @@ impl Shared {
         let total = |of: fn(&shard::stats::ShardStats) -> u64| -> u64 {
             cores.iter().map(|core| of(&core.shard)).sum()
         };
+        let saves = self.saver.saves();
         info::Persistence {
             loading: self.is_loading(),
             changes_since_flush: total(|shard| shard.last_seq.saturating_sub(shard.flushed_seq)),
             flush_in_progress: sum.sealed_memtables > 0,
             last_flush_s: self.last_flush_s(sum),
             last_flush_ok: !sum.flush_failing,
+            save_in_progress: saves.in_progress,
+            last_save_s: self.last_save_s(),
+            last_save_ok: saves.last_ok,
+            last_save_took_s: saves.last_took_s,
+            current_save_s: saves.current_s,
             last_write_ok: sum.read_only.is_none(),
             syncs_pending: count(|shard| shard.durable_seq < shard.last_seq),
             syncs_delayed: sum.counters.stalls_sync,

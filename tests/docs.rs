@@ -86,6 +86,12 @@ fn every_command_line_is_one() {
                         | Kind::DisplayVersion
                         | Kind::DisplayHelpOnMissingArgumentOrSubcommand
                 );
+                // N and the like stand for a number.
+                let has_stand_in = args
+                    .iter()
+                    .any(|word| word.len() < 3 && word.chars().all(|c| c.is_ascii_uppercase()));
+                let is_mention =
+                    is_mention || has_stand_in && error.kind() == Kind::ValueValidation;
                 if !is_mention {
                     wrong.push(format!("{}:{number}: {line}: {}", path.display(), error.kind()));
                 }

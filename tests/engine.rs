@@ -314,3 +314,35 @@ fn a_connection_from_within_speaks_the_protocol_and_is_no_client() {
     assert!(matches!(clients[0].command(&["PING"]), Err(ClientError::Closed | ClientError::Io(_))));
     assert!(connector.connect(0).is_err());
 }
+
+/// A checkpoint of an open engine is a database of its own once it is restored, and refuses to be taken for one before.
+#[test]
+fn a_checkpoint_is_restored_as_it_was() {
+    let dir = temp_dir();
+    let (data, copy) = (dir.path().join("db"), dir.path().join("copy"));
+    let engine = open_small(&data);
+    for number in 0..200_u32 {
+        engine.put(&number.to_le_bytes(), b"before").unwrap();
+    }
+    let made = dir.path().join("monday");
+    engine.checkpoint(&made).unwrap();
+    for number in 0..300_u32 {
+        engine.put(&number.to_le_bytes(), b"after").unwrap();
+    }
+    let again = engine.checkpoint(&made).unwrap_err().to_string();
+    assert!(again.contains("it exists"), "{again}");
+    engine.close().unwrap();
+    assert!(Engine::open(&made, MEMTABLE_BYTES).is_err(), "it is no data directory");
+    let args = rusty_lsm::cli::data::RestoreArgs {
+        checkpoint: made,
+        data_dir: copy.clone(),
+        replace: false,
+        copy: false,
+    };
+    assert!(rusty_lsm::backup::restore(&args).unwrap());
+    let engine = open_small(&copy);
+    let all = all(&engine);
+    assert_eq!(all.len(), 200);
+    assert!(all.iter().all(|(_, value)| value == b"before"));
+    engine.close().unwrap();
+}

@@ -6,6 +6,7 @@
 //! - `wal`, [`memtable`], [`table`], `cache`, `manifest`: what it is made of.
 //! - `flush`, `compaction`, [`merge`], `level`, `background`, `gc`: what goes on behind it.
 //! - [`recovery`]: how it begins. [`stats`]: what it tells. [`check`]: what holds of it on disk, and how it is repaired.
+//! - [`checkpoint`]: a copy of it, made while it goes on. [`reshard`]: its keys, in other shards.
 //! - [`env`](mod@env): the one door to the world.
 #![warn(missing_docs)]
 
@@ -15,6 +16,7 @@ pub mod batch;
 #[doc(hidden)]
 pub mod bench;
 pub mod check;
+pub mod checkpoint;
 pub mod coding;
 pub mod cursor;
 pub mod env;
@@ -33,6 +35,7 @@ pub mod merge;
 pub mod options;
 pub mod read;
 pub mod recovery;
+pub mod reshard;
 pub mod scan;
 pub mod shard;
 pub mod snapshot;

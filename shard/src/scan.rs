@@ -245,6 +245,24 @@ impl<E: Env> Scan<E> {
     /// # Errors
     /// Reading or verifying a block; the scan is then at its end.
     pub async fn next(&mut self) -> Result<Option<LiveEntry<'_>>> {
+        self.advance().await?;
+        Ok(self.current())
+    }
+
+    /// What [`Scan::next`] has answered last; `None` before the first call and at the end.
+    pub fn current(&self) -> Option<LiveEntry<'_>> {
+        let Entry { key, seq, kind, value } = self.stored()?;
+        let Live { value, expires_at_ms } = expiry::live(kind, value, || self.now_ms)?;
+        Some(LiveEntry { key, seq, value, expires_at_ms })
+    }
+
+    /// The same as it is stored.
+    pub(crate) fn stored(&self) -> Option<Entry<'_>> {
+        let entry = self.newest.entry().filter(|_| self.started);
+        entry.filter(|entry| self.range.contains(entry.key))
+    }
+
+    async fn advance(&mut self) -> Result<()> {
         if self.started {
             self.newest.next().await?;
         } else {
@@ -258,11 +276,7 @@ impl<E: Env> Scan<E> {
                 self.newest.next().await?;
             }
         }
-        let entry = self.newest.entry().filter(|entry| self.range.contains(entry.key));
-        Ok(entry.and_then(|Entry { key, seq, kind, value }| {
-            let Live { value, expires_at_ms } = expiry::live(kind, value, || self.now_ms)?;
-            Some(LiveEntry { key, seq, value, expires_at_ms })
-        }))
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line.
 
+pub mod data;
 mod terminal;
 pub mod transfer;
 
@@ -68,6 +69,15 @@ pub enum Command {
     /// Write all keys to a file: jsonl, csv, Redis' aof or rdb
     #[command(after_help = transfer::EXPORT_HELP)]
     Export(transfer::ExportArgs),
+    /// Make a checkpoint: a whole copy of the data at one moment, while the server goes on
+    #[command(after_help = data::CHECKPOINT_HELP)]
+    Checkpoint(data::CheckpointArgs),
+    /// Make a data directory out of a checkpoint
+    #[command(after_help = data::RESTORE_HELP)]
+    Restore(data::RestoreArgs),
+    /// Change the number of shards of a data directory that no server has open
+    #[command(after_help = data::RESHARD_HELP)]
+    Reshard(data::ReshardArgs),
     /// Print the records of a segment of the write-ahead log (NNNNNN.wal)
     DumpWal(DumpArgs),
     /// Print the blocks and entries of a table (NNNNNN.sst)
@@ -142,6 +152,15 @@ pub struct StartArgs {
     /// Address to listen on; 0.0.0.0 is every network of this machine [default: 127.0.0.1]
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
+    /// TCP port of HTTP: REST, dashboard, metrics; 0: none [default: 8081, or none if that is in use]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<String>,
+    /// Address of HTTP; one that others reach needs a token or a password [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub http_bind: Option<String>,
+    /// File whose first line is the token that HTTP's clients must send [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub http_token_file: Option<String>,
     /// Path of a unix socket to listen at, too [default: none]
     #[arg(long, value_name = "PATH")]
     pub unixsocket: Option<String>,
@@ -166,6 +185,9 @@ pub struct StartArgs {
     /// LSM trees, each on a core of its own [default: one per core, or as the data directory has]
     #[arg(long, value_name = "N")]
     pub shards: Option<String>,
+    /// Change the number of shards to that of --shards before, if the data directory has another one
+    #[arg(long, requires = "shards")]
+    pub reshard: bool,
     /// When a write is acknowledged: always (on disk), everysec, no [default: always]
     #[arg(long, value_name = "POLICY")]
     pub sync: Option<String>,
@@ -231,6 +253,9 @@ impl StartArgs {
         let named = [
             ("port", &self.port),
             ("bind", &self.bind),
+            ("http-port", &self.http_port),
+            ("http-bind", &self.http_bind),
+            ("http-token-file", &self.http_token_file),
             ("unixsocket", &self.unixsocket),
             ("tls-port", &self.tls_port),
             ("tls-cert", &self.tls_cert),

@@ -21,6 +21,9 @@ const ITEMS_MAX: usize = 1 << 28;
 /// Items for which room is made before they have come.
 const ITEMS_AHEAD_MAX: usize = 1024;
 
+/// Largest buffer that is kept from one reply to the next, in bytes.
+const BUFFER_KEPT_BYTES: usize = 256 << 10;
+
 /// What a server answers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reply {
@@ -125,6 +128,7 @@ impl ReplyReader {
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.at == self.buffer.len() {
             self.buffer.clear();
+            self.buffer.shrink_to(BUFFER_KEPT_BYTES);
             self.searched = 0;
             self.at = 0;
         } else if self.at > self.buffer.len() / 2 {

@@ -109,7 +109,8 @@ pub(super) fn script_exists(args: Args<'_>, out: &mut Vec<u8>) {
     (2..args.len()).for_each(|_| writer::integer(out, 0));
 }
 
-/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`. All of them end in the same way: nothing acknowledged is lost.
+/// `SHUTDOWN [NOSAVE | SAVE] [NOW] [FORCE] [ABORT]`. Nothing acknowledged is lost, whatever they say. With SAVE the checkpoint is
+/// made before; the server goes on if that fails.
 pub(super) fn shutdown(server: &ServerFacts, args: Args<'_>) -> Result<Flow, CommandError> {
     let (mut save, mut nosave, mut now, mut force, mut abort) = (false, false, false, false, false);
     for word in args.iter().skip(1) {
@@ -130,7 +131,7 @@ pub(super) fn shutdown(server: &ServerFacts, args: Args<'_>) -> Result<Flow, Com
     if abort {
         return Err(CommandError::text("ERR No shutdown in progress."));
     }
-    if !server.live.ask_to_stop() {
+    if !server.live.ask_to_stop(save) {
         return Err(CommandError::text("ERR Errors trying to SHUTDOWN. Check logs."));
     }
     tracing::info!("SHUTDOWN: a client asked for an orderly end");

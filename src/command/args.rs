@@ -3,6 +3,7 @@
 use super::error::CommandError;
 use super::info::Sections;
 use super::table::{self, CommandId, CommandSet, Spec};
+use crate::backup::Name;
 use crate::limits::{GLOB_BYTES_MAX, SCAN_COUNT_DEFAULT};
 use crate::resp::{Args, strict_number};
 
@@ -44,6 +45,9 @@ pub fn check(spec: &Spec, args: Args<'_>) -> Result<(), CommandError> {
             }
             _ => {}
         },
+        CommandId::Checkpoint => {
+            Name::parse(args.arg(1)).map_err(|what| CommandError::text(format!("ERR {what}")))?;
+        }
         CommandId::Stats => {
             stats_scope(args)?;
         }

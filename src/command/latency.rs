@@ -4,6 +4,7 @@
 
 use super::table::{self, CommandSet};
 use crate::latency::{Latencies, Tallies};
+use crate::limits::LATENCY_NS_MAX;
 use crate::resp::{Protocol, writer};
 
 /// Nanoseconds of the first power.
@@ -33,6 +34,15 @@ pub fn histogram(tallies: &Tallies, asked: CommandSet, protocol: Protocol, out: 
 
 fn integer(out: &mut Vec<u8>, number: u64) {
     writer::integer(out, i64::try_from(number).unwrap_or(i64::MAX));
+}
+
+/// The powers that [`powers`] can name, in microseconds, up to the longest latency that is told apart.
+pub fn bounds_us() -> Vec<u64> {
+    let latencies = crate::latency::no_latencies();
+    std::iter::successors(Some(FIRST_NS), |power_ns| power_ns.checked_mul(2))
+        .take_while(|power_ns| *power_ns <= LATENCY_NS_MAX)
+        .map(|power_ns| latencies.highest_equivalent(power_ns) / 1000)
+        .collect()
 }
 
 /// Microseconds and the calls that took at most so long, ascending in both.

@@ -129,6 +129,7 @@ pub enum CommandId {
     AclWhoami,
     Bgrewriteaof,
     Bgsave,
+    Checkpoint,
     Cluster,
     Command,
     CommandCount,

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use super::fields::{ALIASES, FIELDS, Field, SECRETS};
+use super::fields::{self, ALIASES, Field, SECRETS};
 use super::secrets;
 use super::{ConfigError, LsmConfig, Source};
 use crate::limits::CONFIG_BYTES_MAX;
@@ -176,6 +176,18 @@ impl LsmConfig {
             let problem = "it needs tls_cert and tls_key";
             return Err(ConfigError::whole("tls_port", self.tls_port, problem));
         }
+        let needs_no_login = self.http_token.is_none()
+            && self.http_token_file.is_none()
+            && self.requirepass.is_none()
+            && self.requirepass_file.is_none();
+        if self.http_port != Some(0) && !self.http_bind.is_loopback() && needs_no_login {
+            return Err(ConfigError::whole(
+                "http_bind",
+                self.http_bind,
+                "other machines reach that address, and anyone could read and erase all data; set http_token_file or \
+                 requirepass_file",
+            ));
+        }
         if has_password && self.readonly_user.is_empty() {
             return Err(ConfigError::whole("readonly_password", "..", "there is no readonly_user"));
         }
@@ -216,7 +228,7 @@ impl LsmConfig {
              # Sizes: \"64MB\" or bytes; 1 MB is 1024 KB, 1 KB is 1024 bytes. Times: \"5s\", \"100ms\".\n",
         );
         let mut table = "";
-        for field in FIELDS {
+        for field in fields::all() {
             let (section, name) = field.name.split_once('.').unwrap_or(("", field.name));
             if section != table {
                 // A String takes every write.
@@ -251,9 +263,9 @@ fn read(path: &Path) -> Result<String, String> {
 
 fn find(key: &str, is: impl Fn(&Field) -> bool) -> Option<&'static Field> {
     if let Some((_, name)) = ALIASES.iter().find(|(alias, _)| *alias == key) {
-        return FIELDS.iter().find(|field| field.name == *name);
+        return fields::all().find(|field| field.name == *name);
     }
-    FIELDS.iter().find(|field| is(field))
+    fields::all().find(|field| is(field))
 }
 
 /// The error for a name that is no setting, with the nearest that is.
@@ -265,8 +277,7 @@ fn unknown(source: &Source, key: &str) -> ConfigError {
         let last = name.split('.').next_back().unwrap_or(name);
         strsim::jaro_winkler(name, &wanted).max(strsim::jaro_winkler(last, &wanted))
     };
-    let nearest = FIELDS
-        .iter()
+    let nearest = fields::all()
         .map(|field| field.name)
         .chain(ALIASES.iter().map(|(alias, _)| *alias))
         .map(|name| (similarity(name), name))

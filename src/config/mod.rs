@@ -100,6 +100,16 @@ pub struct LsmConfig {
     pub tls_key: Option<PathBuf>,
     pub tls_ca: Option<PathBuf>,
     pub bind: IpAddr,
+    /// 0: none; `None`: the default, and none if that is taken.
+    pub http_port: Option<u16>,
+    pub http_bind: IpAddr,
+    pub http_token: Option<PasswordDigest>,
+    /// Read once all layers are known.
+    pub http_token_file: Option<PathBuf>,
+    /// Further names under which HTTP is asked for.
+    pub http_hosts: Vec<String>,
+    /// Bytes.
+    pub http_body_max: Option<u64>,
     /// The default user's; `None`: it needs none.
     pub requirepass: Option<PasswordDigest>,
     /// Read once all layers are known.
@@ -114,6 +124,8 @@ pub struct LsmConfig {
     pub allow_remote_admin: bool,
     pub enable_debug_command: DebugCommand,
     pub data_dir: PathBuf,
+    /// `None`: in the data directory.
+    pub backup_dir: Option<PathBuf>,
     pub shards: Option<u32>,
     pub sync: SyncPolicy,
     /// Bytes, the whole process.
@@ -170,6 +182,12 @@ impl Default for LsmConfig {
             tls_key: None,
             tls_ca: None,
             bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            http_port: None,
+            http_bind: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            http_token: None,
+            http_token_file: None,
+            http_hosts: Vec::new(),
+            http_body_max: None,
             requirepass: None,
             requirepass_file: None,
             readonly_user: String::new(),
@@ -180,6 +198,7 @@ impl Default for LsmConfig {
             allow_remote_admin: false,
             enable_debug_command: DebugCommand::No,
             data_dir: "./db_data".into(),
+            backup_dir: None,
             shards: None,
             sync: SyncPolicy::Always,
             memory: None,
@@ -317,7 +336,7 @@ impl LsmConfig {
                 settings.push(((*name).into(), (*value).into()));
             }
         }
-        for field in fields::FIELDS {
+        for field in fields::all() {
             // What is kept of passwords is not shown.
             if fields::SECRETS.contains(&field.name) && field.name != "requirepass" {
                 continue;

@@ -21,6 +21,7 @@ impl LsmConfig {
         for (file, digest) in [
             (&self.requirepass_file, &mut self.requirepass),
             (&self.readonly_password_file, &mut self.readonly_password),
+            (&self.http_token_file, &mut self.http_token),
         ] {
             if let Some(path) = file {
                 let failed = |error| ConfigError::new(&Source::File(path.clone()), error);

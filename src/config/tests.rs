@@ -134,7 +134,7 @@ fn the_printed_file_reads_back_to_the_same_settings() {
 /// The docs say what the code does.
 #[test]
 fn stated_defaults_are_the_defaults() {
-    for field in fields::FIELDS {
+    for field in fields::all() {
         let Some(value) = (field.get)(&LsmConfig::default()) else { continue };
         let mut config = LsmConfig::default();
         (field.set)(&mut config, field.default).unwrap();

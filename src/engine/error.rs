@@ -18,6 +18,9 @@ pub enum EngineError {
     /// [`shard::error::Error::ReadOnly`] it is not known whether it survives.
     #[error(transparent)]
     Shard(#[from] shard::error::Error),
+    /// No checkpoint was made.
+    #[error(transparent)]
+    Checkpoint(Arc<ServerError>),
     /// A core has ended without being told to; the log says why.
     #[error("the engine is closed")]
     Closed,
@@ -64,6 +67,11 @@ impl EngineError {
             Self::Shard(error) => error.is_retryable(),
             // Settings, files and system stay as they are, and a core that is gone does not come back.
             Self::Start(_) | Self::Closed | Self::Stop(_) => false,
+            Self::Checkpoint(error) => match &**error {
+                ServerError::Shard(error) => error.is_retryable(),
+                // The place, or what lies there.
+                _ => false,
+            },
         }
     }
 }

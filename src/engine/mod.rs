@@ -376,6 +376,24 @@ impl Engine {
         wait(Arc::clone(&self.inner).stats(), Expected::Soon)
     }
 
+    /// Makes a checkpoint of all shards in `dir`, which is absent and lies on the same file system: of each shard one moment, with
+    /// all that was acknowledged before. Others go on meanwhile. Durable when it returns; `rusty-lsm restore` makes a database of it.
+    ///
+    /// ```
+    /// # let parent = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(parent.path().join("db"), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.checkpoint(parent.path().join("monday"))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Checkpoint`: the place cannot be used, another one is being made, or a shard failed.
+    pub fn checkpoint(&self, dir: impl AsRef<Path>) -> Result<()> {
+        let made = self.inner.server.checkpoint(dir.as_ref());
+        made.map(drop).map_err(|error| EngineError::Checkpoint(Arc::new(error)))
+    }
+
     /// Closes the database if this is the last handle; else it stays open for the others. Nothing is flushed: the next
     /// open replays the log.
     ///

@@ -100,6 +100,11 @@ impl CoreTools {
         Self { shard, env, helpers, scans, snapshots }
     }
 
+    /// For a task of its own.
+    pub(crate) fn parts(&self) -> (Shard<GlommioEnv>, &GlommioEnv) {
+        (self.shard.clone(), &self.env)
+    }
+
     /// Ends the tasks once they have nothing left to do, and lets go of what calls have left.
     pub(crate) fn close(&self) {
         self.scans.borrow_mut().clear();

@@ -313,9 +313,7 @@ impl Executor {
                 self.look_for_keys(id, args, protocol, target, sink);
             }
             CommandId::Dbsize => self.order(Job::Count, target, sink),
-            CommandId::Save | CommandId::Bgsave | CommandId::Bgrewriteaof => {
-                self.order(Job::Flush, target, sink);
-            }
+            CommandId::Bgrewriteaof => self.order(Job::Flush, target, sink),
             CommandId::Compact => {
                 let hole = sink.hole(0);
                 self.long_jobs.push(JobOrder { job: Job::Compact, target, hole });

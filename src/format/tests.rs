@@ -30,6 +30,11 @@ fn names(path: &Path) -> Vec<String> {
     names
 }
 
+/// What was synced since the last call, and what was beside it at that moment.
+pub(crate) fn synced() -> Vec<(PathBuf, Vec<String>)> {
+    SYNCED.take()
+}
+
 pub(super) fn note_sync(path: &Path) {
     SYNCED.with_borrow_mut(|synced| synced.push((path.to_owned(), names(path))));
 }
@@ -135,7 +140,7 @@ fn another_number_of_shards_is_refused_with_both_ways_out() {
     drop(DataDir::open(&path, Shards::Asked(2)).unwrap());
     let (code, text) = code_and_text(DataDir::open(&path, Shards::Asked(4)));
     assert_eq!(code, 78);
-    for part in ["made with 2 shards", "--shards 2", "rusty-lsm reshard --shards 4", "not have yet"]
+    for part in ["made with 2 shards", "--shards 2", "rusty-lsm reshard --shards 4 /", "--reshard"]
     {
         assert!(text.contains(part), "{text}");
     }
@@ -178,7 +183,7 @@ fn a_directory_that_others_can_write_is_refused() {
 
 #[test]
 fn every_cut_and_every_flipped_byte_is_refused() {
-    let format = Format { directory: 7 << 90 | 5, slots: SlotTable::contiguous(3) };
+    let format = Format { directory: 7 << 90 | 5, generation: 0, slots: SlotTable::contiguous(3) };
     let bytes = format.encode();
     let path = Path::new("d/FORMAT");
     assert_eq!(Format::decode(path, &bytes).unwrap(), format);
@@ -252,6 +257,7 @@ fn whatever_lock_says_it_is_only_a_lock() {
 fn the_bytes_are_pinned() {
     let format = Format {
         directory: 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100,
+        generation: 0,
         slots: SlotTable::contiguous(2),
     };
     assert_eq!(
@@ -263,9 +269,33 @@ fn the_bytes_are_pinned() {
 
 #[test]
 fn a_newer_format_is_named_as_such() {
-    let mut bytes = Format { directory: 1, slots: SlotTable::contiguous(1) }.encode();
+    let mut bytes =
+        Format { directory: 1, generation: 0, slots: SlotTable::contiguous(1) }.encode();
     bytes[8] = 9;
     let error = Format::decode(Path::new("d/FORMAT"), &bytes).unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("format 9, made by a newer release"), "{error}");
+}
+
+/// A generation makes it version 2; its shards have names of their own.
+#[test]
+fn a_generation_is_kept_and_names_the_shards() {
+    let format = Format { directory: 9, generation: 3, slots: SlotTable::contiguous(2) };
+    let bytes = format.encode();
+    assert_eq!(bytes[8], 2);
+    let found = Format::decode(Path::new("d/FORMAT"), &bytes).unwrap();
+    assert_eq!(found, format);
+    assert_eq!(found.shard_path(Path::new("d"), 1), Path::new("d/shard-001-g3"));
+}
+
+#[test]
+fn a_checkpoint_is_not_opened_as_data() {
+    let (_guard, path) = dir();
+    drop(DataDir::open(&path, Shards::Default(1)).unwrap());
+    fs::write(path.join(CHECKPOINT), "").unwrap();
+    let (code, text) = code_and_text(DataDir::open(&path, Shards::Default(1)));
+    assert_eq!(code, 78);
+    assert!(text.contains("rusty-lsm restore"), "{text}");
+    assert!(DataDir::existing(&path, false).is_err());
+    DataDir::existing(&path, true).unwrap();
 }

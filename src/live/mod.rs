@@ -47,11 +47,18 @@ pub struct Live {
     changed: AtomicU32,
     overrides: Overrides,
     /// Whom SHUTDOWN tells; empty: nobody stops this one (an embedded engine).
-    stop: OnceLock<Sender<()>>,
+    stop: OnceLock<Sender<StopWish>>,
     /// As many clients as there are descriptors for.
     clients_ceiling: u32,
     /// Everything that CONFIG GET shows, as it was at start.
     at_start: Vec<(String, String)>,
+}
+
+/// Somebody wants the server to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopWish {
+    /// Only once the checkpoint of SAVE is made.
+    pub save: bool,
 }
 
 /// A setting that can change.
@@ -331,14 +338,14 @@ impl Live {
     }
 
     /// SHUTDOWN tells `stop` once the server serves.
-    pub(crate) fn stop_by(&self, stop: Sender<()>) {
+    pub(crate) fn stop_by(&self, stop: Sender<StopWish>) {
         // There is one for the life of the server.
         drop(self.stop.set(stop));
     }
 
     /// Whether somebody heeds the wish. Does not wait: the channel has no bound, and one message a SHUTDOWN.
-    pub(crate) fn ask_to_stop(&self) -> bool {
-        self.stop.get().is_some_and(|stop| stop.send(()).is_ok())
+    pub(crate) fn ask_to_stop(&self, save: bool) -> bool {
+        self.stop.get().is_some_and(|stop| stop.send(StopWish { save }).is_ok())
     }
 
     /// Clients of other machines are refused: there is no password.

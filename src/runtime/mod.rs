@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use self::sys::{install_interrupt, name_thread, pin_to, thread_id};
 use self::watchdog::{Watchdog, Watched};
 
+pub(crate) use self::sys::run_on;
 pub use self::sys::{available_cpus, cpu_quota};
 pub use self::watchdog::WatchCounters;
 

@@ -54,6 +54,19 @@ pub(super) fn pin_to(cpu: usize) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Lets the calling thread run on all of these; it stays where it is if the kernel refuses. For a thread that a core has
+/// started: it would compete with that core for its CPU.
+pub(crate) fn run_on(cpus: &[usize]) {
+    let mut set = empty_set();
+    let count = usize::try_from(libc::CPU_SETSIZE).expect("a positive constant");
+    for &cpu in cpus.iter().filter(|&&cpu| cpu < count) {
+        // SAFETY: `cpu` is below the set's size.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+    }
+    // SAFETY: `set` has the size given; 0 is this thread.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set) };
+}
+
 fn empty_set() -> libc::cpu_set_t {
     // SAFETY: a bit mask; all zeros is the empty one.
     unsafe { std::mem::zeroed() }

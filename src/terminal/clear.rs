@@ -5,6 +5,7 @@
 //! - Every name is looked at before one is removed; one that is not ours keeps all of them.
 //! - FORMAT and LOCK go last: a `clear` that was killed is run again.
 //! - No link is followed.
+//! - Checkpoints stay: `rusty-lsm checkpoint --delete` removes them, one by one.
 
 use std::fs::{self, DirEntry};
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -40,6 +41,7 @@ struct Found {
 /// `Locked`; `DataDir`: not one of ours, or something in it is not; `Io`.
 pub fn clear(args: &ClearArgs) -> Result<bool, ServerError> {
     let data_dir = DataDir::existing(&args.data_dir, false)?;
+    data_dir.check_settled()?;
     let found = Found::below(data_dir.path(), data_dir.shards())?;
     if let Some(first) = found.foreign.first() {
         let others = match found.foreign.len() - 1 {
@@ -105,7 +107,7 @@ impl Found {
                 found.file(&entry)?;
             } else if is_file(&entry)? && format::NAMES.contains(&&*name) {
                 found.last.push(path);
-            } else if name != "lost+found" {
+            } else if !["lost+found", format::BACKUPS].contains(&&*name) {
                 found.foreign.push(path);
             }
         }
@@ -171,10 +173,14 @@ fn is_file(entry: &DirEntry) -> Result<bool, ServerError> {
     Ok(kind.is_file())
 }
 
-/// Of `shard-NNN`, in its one form.
+/// Of `shard-NNN`, or `shard-NNN-gN` after a change of their number, in its one form.
 fn shard_number(name: &str) -> Option<u32> {
-    let number = name.strip_prefix("shard-")?.parse().ok()?;
-    (format!("shard-{number:03}") == name).then_some(number)
+    let digits = name.strip_prefix("shard-")?;
+    let (digits, generation) = digits.split_once("-g").unwrap_or((digits, "1"));
+    let number = digits.parse().ok()?;
+    let generation: u32 = generation.parse().ok()?;
+    let forms = [format!("shard-{number:03}"), format!("shard-{number:03}-g{generation}")];
+    forms.iter().any(|form| form == name).then_some(number)
 }
 
 #[cfg(test)]
@@ -200,7 +206,7 @@ mod tests {
             "overrides.toml",
             "shard-000/CURRENT",
             "shard-000/000001.wal",
-            "shard-001/manifest-000003",
+            "shard-001-g1/manifest-000003",
             "quarantine-20261127/shard-001/000007.sst",
         ]);
         assert!(found.foreign.is_empty(), "{found:?}");
@@ -208,6 +214,9 @@ mod tests {
         assert!(found.last[0].ends_with("FORMAT") && found.last[1].ends_with("LOCK"));
         found.remove(dir.path()).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        let (dir, found) = self::found(&["FORMAT", "backups/dump/CHECKPOINT"]);
+        found.remove(dir.path()).unwrap();
+        assert!(dir.path().join("backups/dump/CHECKPOINT").exists());
     }
 
     #[test]
@@ -217,6 +226,7 @@ mod tests {
             "shard-000/notes.txt",
             "shard-0/CURRENT",
             "shard-007/CURRENT",
+            "shard-001-g01/CURRENT",
             "quarantine-1/x",
             "quarantine-1/shard-000/x",
         ] {

@@ -209,6 +209,11 @@ impl Link {
             match self.receive(interrupt)? {
                 // A message for a subscription that was left.
                 Reply::Push(_) => {}
+                // Once it has loaded it closes whoever has agreed on something with it before.
+                Reply::Error(text) if text.starts_with("LOADING") => {
+                    self.hang_up();
+                    return Ok(Reply::Error(text));
+                }
                 reply => return Ok(reply),
             }
         }

@@ -104,7 +104,7 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// The same of several lines.
-fn lines(text: &[u8]) -> String {
+pub(super) fn lines(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let lines: Vec<String> = text.lines().map(printable).collect();
     lines.join("\n")

@@ -8,7 +8,7 @@ use super::on_a_core;
 use super::output::Output;
 use crate::cli::CheckArgs;
 use crate::error::ServerError;
-use crate::format::DataDir;
+use crate::format::{DataDir, Format};
 
 /// Verifies a data directory and prints what it finds. Answers whether there is no damage.
 ///
@@ -30,13 +30,18 @@ pub fn check(args: &CheckArgs) -> Result<bool, ServerError> {
 }
 
 /// The shards of a data directory, in order: number, and whose files they are.
-pub(super) fn shards(data_dir: &DataDir) -> impl Iterator<Item = (u32, Identity)> {
-    let directory = data_dir.format().directory;
-    (0..data_dir.shards()).map(move |shard| (shard, Identity { directory, shard }))
+pub(crate) fn shards(data_dir: &DataDir) -> impl Iterator<Item = (u32, Identity)> {
+    identities(data_dir.format())
+}
+
+/// The same of a format.
+pub(crate) fn identities(format: &Format) -> impl Iterator<Item = (u32, Identity)> + use<> {
+    let directory = format.directory;
+    (0..format.slots.shards()).map(move |shard| (shard, Identity { directory, shard }))
 }
 
 /// All shards; findings and a summary are printed. Answers whether there is no damage.
-pub(super) async fn check_all(
+pub(crate) async fn check_all(
     env: &GlommioEnv,
     data_dir: &DataDir,
     output: &mut Output,
@@ -61,7 +66,7 @@ pub(super) async fn check_all(
 }
 
 /// Shards that are not there, though a server has served with them: before it serves, it has opened all of them.
-pub(super) fn missing(all: &[Checked]) -> Vec<u32> {
+pub(crate) fn missing(all: &[Checked]) -> Vec<u32> {
     let has_served = all.iter().any(|checked| checked.last_seq > 0);
     let missing = (0..).zip(all).filter(|(_, checked)| checked.is_new && has_served);
     missing.map(|(shard, _)| shard).collect()

@@ -4,14 +4,17 @@
 //!
 //! - `scan`, `stats`: its keys in order, and what it is made of; both change nothing.
 //! - `check`, `repair`: findings of all shards, and what concerns more than one of them.
+//! - `reshard`: the same keys in another number of shards. `shards`: all shards of a directory, opened.
 //! - `rows`: a dump's records as text or JSON.
 //! - `output`: lines, and the progress on a terminal.
 
-mod check;
-mod output;
+pub(crate) mod check;
+pub(crate) mod output;
 mod repair;
+mod reshard;
 mod rows;
 mod scan;
+pub(crate) mod shards;
 mod stats;
 
 use std::future::Future;
@@ -29,6 +32,8 @@ use crate::runtime::{self, CoreContext, CoreOptions};
 
 pub use self::check::check;
 pub use self::repair::repair;
+pub(crate) use self::repair::stamp;
+pub use self::reshard::{reshard, reshard_for_start};
 pub use self::scan::scan;
 pub use self::stats::stats;
 
@@ -59,8 +64,14 @@ pub fn dump(args: &DumpArgs, kind: Kinds) -> Result<bool, ServerError> {
     }
 }
 
+/// Bytes of the files in a directory; 0 if it is absent.
+fn bytes_in(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|file| file.len()).sum()
+}
+
 /// Runs `work` on a core of its own.
-fn on_a_core<T, Run>(
+pub(crate) fn on_a_core<T, Run>(
     work: impl FnOnce(GlommioEnv) -> Run + Send + 'static,
 ) -> Result<T, ServerError>
 where

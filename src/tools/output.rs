@@ -10,7 +10,7 @@ use shard::check::{Event, Finding};
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Where a tool's lines go.
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Paths are shown from here.
     root: PathBuf,
     shows_progress: bool,
@@ -20,7 +20,7 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub(super) fn new(root: &Path) -> Self {
+    pub(crate) fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
             shows_progress: std::io::stderr().is_terminal(),
@@ -30,11 +30,11 @@ impl Output {
     }
 
     /// Names what the following events are about.
-    pub(super) fn begin(&mut self, label: String) {
+    pub(crate) fn begin(&mut self, label: String) {
         self.label = label;
     }
 
-    pub(super) fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event) {
         match event {
             Event::Damage(finding) => self.finding("damage", finding),
             Event::Note(finding) => self.finding("note", finding),
@@ -44,14 +44,14 @@ impl Output {
         }
     }
 
-    pub(super) fn finding(&mut self, word: &str, finding: &Finding) {
+    pub(crate) fn finding(&mut self, word: &str, finding: &Finding) {
         let path = finding.path.strip_prefix(&self.root).unwrap_or(&finding.path);
         let offset = finding.offset.map_or(String::new(), |offset| format!(" offset {offset}"));
         self.line(&format!("{word}: {}{offset}: {}", path.display(), finding.what));
     }
 
     /// One line; a closed pipe is not our failure.
-    pub(super) fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         self.clear();
         let _ = writeln!(std::io::stdout(), "{line}");
     }
@@ -70,7 +70,7 @@ impl Output {
     }
 
     /// Takes the progress off the terminal.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         if self.shows_progress && self.shown.take().is_some() {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }

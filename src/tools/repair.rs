@@ -132,7 +132,7 @@ fn sync(dir: &Path) -> Result<(), ServerError> {
 }
 
 /// Seconds since 1970 as `20261121T143000Z`. Days to dates: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
-fn stamp(seconds: u64) -> String {
+pub(crate) fn stamp(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era =

@@ -3,12 +3,14 @@
 //! # Invariants
 //! - Each has a hole in its connection's replies: what the client sent behind it waits for it, and nothing else does.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use shard::env::Env as _;
 use shard::key::SeqNo;
 
 use super::Worker;
+use crate::backup::saver;
 use crate::command::CommandError;
 use crate::overrides::Outcome;
 use crate::resp::writer;
@@ -30,6 +32,9 @@ pub(super) enum LateReply {
     Ready(Vec<u8>),
     /// CONFIG REWRITE's.
     Rewrite(Outcome),
+    /// SAVE's, and CHECKPOINT's, which tells the path.
+    Save(saver::Outcome),
+    Checkpoint(saver::Outcome),
 }
 
 impl LateReply {
@@ -45,8 +50,23 @@ impl LateReply {
                 }
                 reply
             }),
+            Self::Save(outcome) => {
+                outcome.get().map(|made| reply_of(made, |_, out| writer::ok(out)))
+            }
+            Self::Checkpoint(outcome) => outcome.get().map(|made| {
+                reply_of(made, |path, out| writer::bulk(out, path.as_os_str().as_encoded_bytes()))
+            }),
         }
     }
+}
+
+fn reply_of(made: &Result<PathBuf, String>, write: impl FnOnce(&PathBuf, &mut Vec<u8>)) -> Vec<u8> {
+    let mut reply = Vec::new();
+    match made {
+        Ok(path) => write(path, &mut reply),
+        Err(problem) => CommandError::text(format!("ERR {problem}")).write(&mut reply),
+    }
+    reply
 }
 
 /// In Redis' words.

@@ -109,7 +109,7 @@ fn a_command_of_a_type_that_is_not_here_says_so() {
 }
 
 #[test]
-fn save_and_its_kin_make_tables_of_memtables() {
+fn bgrewriteaof_and_the_saves_make_tables_of_memtables() {
     if is_stand_in() {
         return;
     }
@@ -128,6 +128,9 @@ fn save_and_its_kin_make_tables_of_memtables() {
             assert_eq!(client.say(&format!("SET {}{index} 1", line.replace(' ', ""))), Reply::ok());
         }
         assert_eq!(client.say(line), Reply::Simple(said.into()));
+        while client.info("rdb_bgsave_in_progress") != "0" {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
         let after = flushes(&mut client);
         assert!(after > before, "{line}: {before} tables, then {after}");
         assert_eq!(client.info("rdb_changes_since_last_save"), "0");

@@ -14,11 +14,15 @@
 mod common;
 
 mod admin;
+mod backup;
 mod clients;
 mod clients_command;
 mod doors;
 mod events;
 mod flush;
+mod http;
+mod http_doors;
+mod http_limits;
 mod info;
 mod kill9;
 mod large;
@@ -31,6 +35,7 @@ mod multikey;
 mod pipelining;
 mod pubsub;
 mod repl;
+mod reshard;
 mod resp;
 mod restart;
 mod security;

@@ -84,6 +84,10 @@ pub trait Env: Clone + 'static {
     async fn open(&self, path: &Path, how: Open, lane: Lane) -> io::Result<Self::File>;
     /// Replaces `to` by `from` atomically; durable after [`Env::sync_dir`].
     async fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives the file `from` a second name, `to`, which must be absent (`AlreadyExists`) and lie on the same file system
+    /// (`CrossesDevices`). Only names change: both lead to the same bytes, and removing one leaves the other. The new name is
+    /// durable after [`Env::sync_dir`] of its directory; the bytes are as durable as they were.
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file; durable after [`Env::sync_dir`].
     async fn remove(&self, path: &Path) -> io::Result<()>;
     /// Creates a directory (mode 0700) if it is absent; durable after [`Env::sync_dir`] of its parent.

@@ -163,6 +163,20 @@ impl<E: Env> Manifest<E> {
         Ok((state, number))
     }
 
+    /// Writes the manifest `number`, which says `state`, into `dir`, which has none; `CURRENT` names it when all is durable.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) async fn write_alone(
+        env: &E,
+        dir: &Path,
+        identity: Identity,
+        number: u64,
+        state: &State,
+    ) -> Result<()> {
+        install(env, dir, identity, number, state).await.map_err(Failed::into_error)?.close().await
+    }
+
     async fn write_new(
         env: &E,
         dir: &Path,

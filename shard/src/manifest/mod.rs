@@ -48,7 +48,7 @@ pub(crate) use numbers::Numbers;
 pub(crate) use state::State;
 
 /// Numbers at and above this are nobody's: a file with such a name is not ours.
-const NUMBER_MAX: u64 = 1 << 62;
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
 /// The name of a manifest.
 pub(crate) fn path(dir: &Path, number: u64) -> PathBuf {

@@ -6,6 +6,8 @@
 //! - `clock`: values that end, and a clock that jumps both ways; the space that they give back.
 //! - `crash`: a workload, cloned as a crash would leave it at every operation of the disk; recovered, checked, and crashed
 //!   again inside the recovery. `story` is its oracle.
+//! - `checkpoint`: a second directory, made under writes and crashes; restored, linked and copied.
+//! - `reshard`: the keys of two shards in three, crashed and gone on with.
 //! - `policies`: crashes while the sync policy changes.
 //! - `estimate`: how many keys there are, about.
 //! - `expiry`: values that end at a time, through every way in.
@@ -21,6 +23,7 @@
 
 pub(crate) mod allocations;
 mod basics;
+mod checkpoint;
 mod clock;
 mod crash;
 mod damage;
@@ -34,6 +37,7 @@ mod locations;
 mod metamorphic;
 mod model;
 mod policies;
+mod reshard;
 mod snapshot;
 mod space;
 mod stalls;

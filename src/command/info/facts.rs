@@ -73,6 +73,16 @@ pub struct Persistence {
     /// Seconds since 1970.
     pub last_flush_s: u64,
     pub last_flush_ok: bool,
+    /// A checkpoint is being made.
+    pub save_in_progress: bool,
+    /// When the last one was made, or the start; seconds since 1970.
+    pub last_save_s: u64,
+    /// The last one was made.
+    pub last_save_ok: bool,
+    /// -1: there was none since the start.
+    pub last_save_took_s: i64,
+    /// Of the one under way; -1: there is none.
+    pub current_save_s: i64,
     /// No shard is read-only: each write and sync of a log has succeeded.
     pub last_write_ok: bool,
     /// Shards with writes that are not on disk yet.

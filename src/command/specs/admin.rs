@@ -41,20 +41,27 @@ pub(super) static TABLE: &[Spec] = &[
     container("acl", Id::Acl, "6.0.0", "Users and what they may do; fixed by the settings", ACL),
     Spec {
         since: "1.0.0",
-        summary: "Writes the memtables of all shards to tables; what was acknowledged is in the log already",
-        complexity: "O(N) in the bytes not yet in tables",
-        ..admin("save", Id::Save, Place::AllShards, 1, Flags::NO_MULTI)
+        summary: "Makes the checkpoint `dump` anew, and waits until it is durable. Nobody else waits",
+        complexity: "O(N) in the bytes not yet in tables, and in the number of tables",
+        ..admin("save", Id::Save, Place::Core, 1, Flags::NO_MULTI)
     },
     Spec {
         since: "1.0.0",
-        summary: "As SAVE: answered once the memtables are tables. No file is made that could be copied away",
-        complexity: "O(N) in the bytes not yet in tables",
+        summary: "Begins to make the checkpoint `dump` anew; INFO persistence and LASTSAVE tell when it is there",
+        complexity: "O(N) in the bytes not yet in tables, and in the number of tables",
         args: &[ArgDoc { flags: OPTIONAL, ..token("schedule", "SCHEDULE") }],
-        ..admin("bgsave", Id::Bgsave, Place::AllShards, -1, Flags::NONE)
+        ..admin("bgsave", Id::Bgsave, Place::Core, -1, Flags::NONE)
     },
     Spec {
         since: "1.0.0",
-        summary: "As SAVE: the log begins anew behind what is in tables",
+        summary: "Ours: makes a checkpoint of all shards under a new name in backup_dir; answers its path once it is durable",
+        complexity: "O(N) in the bytes not yet in tables, and in the number of tables",
+        args: &[arg("name", "string")],
+        ..admin("checkpoint", Id::Checkpoint, Place::Core, 2, Flags::NO_MULTI)
+    },
+    Spec {
+        since: "1.0.0",
+        summary: "Writes the memtables of all shards to tables: the log begins anew behind them",
         complexity: "O(N) in the bytes not yet in tables",
         ..admin("bgrewriteaof", Id::Bgrewriteaof, Place::AllShards, 1, Flags::NONE)
     },
@@ -63,7 +70,7 @@ pub(super) static TABLE: &[Spec] = &[
         tips: &[ANY_OUTPUT],
         group: "server",
         since: "1.0.0",
-        summary: "When memtables last became tables, in seconds since 1970",
+        summary: "When SAVE or BGSAVE last made their checkpoint, or the start, in seconds since 1970",
         ..spec("lastsave", Id::Lastsave, Place::AllShards, 1, ANYTIME.with(FAST))
     },
     Spec {
@@ -75,7 +82,7 @@ pub(super) static TABLE: &[Spec] = &[
     },
     Spec {
         since: "1.0.0",
-        summary: "Stops the server in order; nothing acknowledged is lost, whatever the options say",
+        summary: "Stops the server in order; nothing acknowledged is lost. With SAVE it makes the checkpoint `dump` before",
         args: &[
             ArgDoc {
                 flags: OPTIONAL,

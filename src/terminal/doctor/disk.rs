@@ -302,7 +302,7 @@ mod tests {
         assert!(checks[0].what.ends_with("empty"), "{checks:?}");
         let absent = dir.path().join("a/b");
         assert!(directory(&absent).1.is_some_and(|place| place == dir.path()));
-        fs::write(&absent.parent().unwrap(), "a file").unwrap();
+        fs::write(absent.parent().unwrap(), "a file").unwrap();
         assert_eq!(directory(absent.parent().unwrap()).0[0].status, Status::Fail);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::client::{Reply, ReplyReader};
+use crate::terminal::render::printable;
 use crate::terminal::style::Style;
 
 /// Commands of the REPL itself, beside those of the server or in their place: name, usage, summary.
@@ -21,6 +22,9 @@ const OURS: [(&str, &str, &str); 7] = [
     ("EXIT", "", "Ends, as Ctrl-D does"),
     ("QUIT", "", "Ends, as Ctrl-D does"),
 ];
+
+/// An argument that is written twice, `key [key ...]`: in each other, longer ones would double and double again.
+const REPEATED_BYTES_MAX: usize = 100;
 
 /// The group under which they are listed.
 const OUR_GROUP: &str = "here";
@@ -71,7 +75,7 @@ impl Docs {
     fn add(&mut self, name: &str, command: &Reply) {
         let mut doc = Doc { name: name.to_owned(), ..Doc::default() };
         for (field, value) in fields(command) {
-            let text = || String::from_utf8_lossy(value.bytes().unwrap_or_default()).into_owned();
+            let text = || shown(value);
             match field.as_str() {
                 "summary" => doc.summary = text(),
                 "since" => doc.since = text(),
@@ -220,15 +224,18 @@ impl Docs {
 
 /// The pairs of a map, or of RESP2's flat array.
 fn fields(reply: &Reply) -> Vec<(String, &Reply)> {
-    let text =
-        |name: &Reply| String::from_utf8_lossy(name.bytes().unwrap_or_default()).into_owned();
     match reply {
-        Reply::Map(pairs) => pairs.iter().map(|(name, value)| (text(name), value)).collect(),
+        Reply::Map(pairs) => pairs.iter().map(|(name, value)| (shown(name), value)).collect(),
         reply => {
             let pairs = reply.items().unwrap_or_default().chunks_exact(2);
-            pairs.map(|pair| (text(&pair[0]), &pair[1])).collect()
+            pairs.map(|pair| (shown(&pair[0]), &pair[1])).collect()
         }
     }
+}
+
+/// Text of a server, which may be anybody's: nothing in it moves the cursor.
+fn shown(text: &Reply) -> String {
+    printable(&String::from_utf8_lossy(text.bytes().unwrap_or_default()))
 }
 
 /// How an argument is written: `key`, `[EX seconds]`, `NX | XX`, `key [key ...]`.
@@ -236,9 +243,7 @@ fn usage(argument: &Reply) -> String {
     let fields = fields(argument);
     let field =
         |name: &str| fields.iter().find(|(field, _)| field == name).map(|(_, value)| *value);
-    let text = |name: &str| {
-        field(name).and_then(Reply::bytes).map(|text| String::from_utf8_lossy(text).into_owned())
-    };
+    let text = |name: &str| field(name).map(shown);
     let flags: Vec<&[u8]> = field("flags")
         .and_then(Reply::items)
         .unwrap_or_default()
@@ -266,7 +271,9 @@ fn usage(argument: &Reply) -> String {
         written = format!("<{written}>");
     }
     if has("multiple") {
-        written = format!("{written} [{written} ...]");
+        let is_long = written.len() > REPEATED_BYTES_MAX;
+        written =
+            if is_long { format!("{written} ...") } else { format!("{written} [{written} ...]") };
     }
     if has("optional") { format!("[{written}]") } else { written }
 }

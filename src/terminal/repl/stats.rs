@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Format, Outcome, Session, timed};
 use crate::client::Reply;
 use crate::command::Report;
-use crate::terminal::{grouped, print, size, table};
+use crate::terminal::{grouped, print, render, size, table};
 
 pub(super) fn run(session: &mut Session, line: &[u8]) -> Outcome {
     if session.format == Format::Json {
@@ -16,10 +16,10 @@ pub(super) fn run(session: &mut Session, line: &[u8]) -> Outcome {
     let (reply, took) = timed(|| session.link.command(&["STATS"], &session.interrupt));
     let text = match reply {
         Ok(reply @ Reply::Error(_)) => return session.show(line, &reply, took),
-        Ok(reply) => String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned(),
+        Ok(reply) => render::lines(reply.bytes().unwrap_or_default()),
         Err(error) => return error.into(),
     };
-    print(&format!("{}\n", text.replace('\r', "").trim_end()));
+    print(&format!("{}\n", text.trim_end()));
     let report = session.link.command(&["STATS", "JSON"], &session.interrupt);
     // An older release has no JSON: its text was shown.
     let report = report.ok().and_then(|reply| Report::from_json(reply.bytes()?).ok());

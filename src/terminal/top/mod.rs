@@ -281,9 +281,9 @@ mod tests {
         view.took(report("one", 1_000));
         view.took(Err(LookError::Late));
         assert!(view.error.is_some() && view.report.is_some(), "the last frame stays");
-        view.took(report("two", 10));
+        view.took(report("two", 5_000));
         assert!(view.error.is_none() && view.rates.commands.abs() < 1e-9);
-        view.took(report("two", 1_000));
+        view.took(report("two", 9_000));
         assert!(view.rates.commands > 0.0);
     }
 }

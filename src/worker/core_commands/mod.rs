@@ -15,9 +15,10 @@ use shard::env::Env as _;
 use super::Worker;
 use super::late::{LateReply, rewrite_failed};
 use super::slow::note_run;
+use crate::backup::Name;
 use crate::command::{CommandError, CommandId, Spec};
 use crate::reply::{Muted, Sink};
-use crate::resp::Args;
+use crate::resp::{Args, writer};
 use crate::slab::Key;
 
 impl Worker {
@@ -93,6 +94,7 @@ impl Worker {
                 self.answer_when(key, LateReply::Rewrite(outcome));
                 Ok(())
             }
+            Id::Save | Id::Bgsave | Id::Checkpoint => self.save(key, spec.id, args),
             Id::Monitor => {
                 self.monitor(key);
                 Ok(())
@@ -103,6 +105,25 @@ impl Worker {
             }
             _ => unreachable!("{} is not for the core", spec.name),
         }
+    }
+
+    /// SAVE, BGSAVE, CHECKPOINT: a thread makes it.
+    fn save(&mut self, key: Key, id: CommandId, args: Args<'_>) -> Result<(), CommandError> {
+        let busy = |what: String| CommandError::text(format!("ERR {what}"));
+        if id == CommandId::Checkpoint {
+            let name = Name::parse(args.arg(1)).map_err(busy)?;
+            let outcome = self.shared.begin_save(name, false).map_err(busy)?;
+            self.answer_when(key, LateReply::Checkpoint(outcome));
+            return Ok(());
+        }
+        let outcome = self.shared.begin_save(Name::dump(), true).map_err(busy)?;
+        if id == CommandId::Save {
+            self.answer_when(key, LateReply::Save(outcome));
+        } else if let Some(conn) = self.conns.get_mut(key) {
+            writer::simple(conn.replies.buffer(), "Background saving started");
+            conn.replies.done(SeqNo(0));
+        }
+        Ok(())
     }
 
     /// RESET of a connection that is not like others.

@@ -115,6 +115,13 @@ impl Client {
         self.try_command(args).unwrap()
     }
 
+    /// Sends commands as one pipeline and reads their replies. Some hundred short ones: more, and both sides could wait.
+    pub(crate) fn pipeline<A: AsRef<[u8]>>(&mut self, commands: &[Vec<A>]) -> Vec<Reply> {
+        let bytes: Vec<u8> = commands.iter().flat_map(|command| encode(command)).collect();
+        self.send(&bytes).unwrap();
+        commands.iter().map(|_| self.reply().unwrap()).collect()
+    }
+
     /// The value of one setting, by CONFIG GET.
     pub(crate) fn setting(&mut self, name: &str) -> String {
         match self.command(&["CONFIG", "GET", name]) {

@@ -1,12 +1,14 @@
 //! What every black-box test needs: a server, a client, a peer to compare with.
 
 mod client;
+mod http;
 mod peer;
 mod seccomp;
 mod server;
 mod typed;
 
 pub(crate) use client::{Client, Reply, encode};
+pub(crate) use http::Http;
 pub(crate) use peer::{Peer, transcript};
 pub(crate) use seccomp::deny_io_uring;
 pub(crate) use server::{

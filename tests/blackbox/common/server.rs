@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::client::{Client, Reply};
+use super::http::Http;
 
 /// A start with recovery, on a busy machine.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -28,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) sync: Option<&'static str>,
     pub(crate) memtable: Option<&'static str>,
     pub(crate) memory: Option<&'static str>,
+    /// A port for HTTP; `None`: there is none, so that tests do not meet at the default port.
+    pub(crate) http: Option<u16>,
     /// Further words; not for Redis.
     pub(crate) more: &'static [&'static str],
 }
@@ -55,6 +58,7 @@ impl Options {
             return words;
         }
         push("--port", Some(port));
+        push("--http-port", Some(self.http.unwrap_or(0).to_string()));
         push("--data-dir", Some(data_dir));
         push("--sync", sync);
         push("--shards", self.shards.map(|shards| shards.to_string()));
@@ -159,6 +163,11 @@ impl Server {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// A connection to its HTTP, for which there must be a port in the options.
+    pub(crate) fn http(&self) -> Http {
+        Http::connect(self.options.http.unwrap()).unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -10,7 +10,9 @@ use crate::error::Error;
 use crate::scan::Range;
 use crate::tests::{DIR, IDENTITY};
 
-fn read(sim: &Sim, range: &Range) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn read(sim: &Sim, range: &Range) -> Result<Vec<Pair>, Error> {
     sim.run(async |env| {
         let opened = Contents::open(&env, Path::new(DIR), IDENTITY, range.clone()).await?;
         let mut found = Vec::new();

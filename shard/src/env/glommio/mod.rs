@@ -192,6 +192,11 @@ impl Env for GlommioEnv {
         glommio::io::rename(from, to).await.map_err(io_error)
     }
 
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.blocking(move || std::fs::hard_link(from, to)).await
+    }
+
     async fn remove(&self, path: &Path) -> io::Result<()> {
         let _cold = self.world.cold();
         glommio::io::remove(path).await.map_err(io_error)

@@ -130,6 +130,13 @@ fn errors_keep_their_kind() {
             assert_eq!(env.list(&missing).await.unwrap_err().kind(), io::ErrorKind::NotFound);
             assert_eq!(env.sync_dir(&missing).await.unwrap_err().kind(), io::ErrorKind::NotFound);
             assert_eq!(env.free_bytes(&missing).await.unwrap_err().kind(), io::ErrorKind::NotFound);
+            let linked = env.link(&missing, &root.join("other")).await;
+            assert_eq!(linked.unwrap_err().kind(), io::ErrorKind::NotFound);
+            let (file, second) = (root.join("Hot"), root.join("second"));
+            env.link(&file, &second).await.unwrap();
+            let linked = env.link(&file, &second).await;
+            assert_eq!(linked.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            env.remove(&second).await.unwrap();
             let renamed = env.rename(&missing, &root.join("other")).await;
             assert_eq!(renamed.unwrap_err().kind(), io::ErrorKind::NotFound);
         };

@@ -64,7 +64,15 @@ enum What {
     Create(String),
     CreateDir(String),
     Remove(String),
-    Rename { from: String, to: String },
+    Rename {
+        from: String,
+        to: String,
+    },
+    /// A second name, here, for a file of any directory.
+    LinkTo {
+        ino: Ino,
+        to: String,
+    },
 }
 
 /// How a write ends.
@@ -258,6 +266,16 @@ impl Disk {
         Ok(())
     }
 
+    pub(super) fn begin_link(&mut self, operation: u64, from: &Path, to: &Path) -> io::Result<()> {
+        let ino = self.find_file(from)?;
+        let (dir, to) = self.split(to)?;
+        // The changes of a directory are replayed by file: two names of one file in one of them would be one.
+        let (source, _) = self.split(from)?;
+        assert_ne!(source, dir, "a second name in the same directory: nobody needs it");
+        self.in_flight.insert(operation, NameOp { dir, what: What::LinkTo { ino, to } });
+        Ok(())
+    }
+
     /// Carries out what was begun, or forgets it where `error` is set. The answer is the file created, else zero.
     pub(super) fn end_names(&mut self, operation: u64, error: Option<i32>) -> io::Result<Ino> {
         let op = self.in_flight.remove(&operation).expect("each operation ends once");
@@ -286,6 +304,18 @@ impl Disk {
                 }
                 let ino = self.add(Node::Dir(DirNode::default()));
                 self.record(op.dir, Change::Link { name: name.clone(), ino });
+                Ok(ROOT)
+            }
+            What::LinkTo { ino, to } => {
+                if seen(to).is_some() {
+                    return Err(errno(libc::EEXIST));
+                }
+                // Its last name may have gone meanwhile.
+                match self.nodes.get_mut(ino) {
+                    Some(Node::File(file)) if file.names > 0 => file.names += 1,
+                    _ => return Err(errno(libc::ENOENT)),
+                }
+                self.record(op.dir, Change::Link { name: to.clone(), ino: *ino });
                 Ok(ROOT)
             }
             What::Remove(name) => {
@@ -321,14 +351,14 @@ impl Disk {
     }
 
     fn unlinked(&mut self, ino: Ino) {
-        self.file_mut(ino).linked = false;
+        self.file_mut(ino).names -= 1;
         self.release(ino);
     }
 
     /// Gives the space back once neither a name nor a handle holds the file.
     fn release(&mut self, ino: Ino) {
         let file = self.file(ino);
-        if !file.linked && file.open == 0 {
+        if file.names == 0 && file.open == 0 {
             self.used -= file.seen.len();
             self.forget(ino);
         }
@@ -362,7 +392,7 @@ impl Disk {
             change.apply(&mut dir.durable);
         }
         touched.retain(|ino| match self.nodes.get(ino) {
-            Some(Node::File(file)) => !file.linked && file.open == 0,
+            Some(Node::File(file)) => file.names == 0 && file.open == 0,
             _ => false,
         });
         for ino in touched {
@@ -486,6 +516,8 @@ impl Disk {
         let mut after = Self::new();
         after.capacity = self.capacity;
         let mut todo = vec![(ROOT, ROOT)];
+        // A file of two names has one fate.
+        let mut copies: BTreeMap<Ino, Ino> = BTreeMap::new();
         while let Some((old, new)) = todo.pop() {
             let dir = before.dir(old);
             let mut names =
@@ -500,10 +532,17 @@ impl Disk {
             }
             for (name, ino) in names {
                 let copy = match &before.nodes[&ino] {
+                    Node::File(_) if copies.contains_key(&ino) => {
+                        let copy = copies[&ino];
+                        after.file_mut(copy).names += 1;
+                        copy
+                    }
                     Node::File(file) => {
                         let pages = file.after(&cut);
                         after.used += pages.len();
-                        after.add(Node::File(FileNode::settled(pages)))
+                        let copy = after.add(Node::File(FileNode::settled(pages)));
+                        copies.insert(ino, copy);
+                        copy
                     }
                     Node::Dir(_) => {
                         let copy = after.add(Node::Dir(DirNode::default()));

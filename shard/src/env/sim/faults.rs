@@ -15,6 +15,7 @@ pub enum Kind {
     Sync,
     SyncDir,
     Rename,
+    Link,
     Remove,
     List,
     CreateDir,

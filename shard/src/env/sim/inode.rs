@@ -26,8 +26,8 @@ pub(super) struct FileNode {
     serial: u64,
     /// Handles that are open.
     pub(super) open: u32,
-    /// Whether a name leads here, as the program sees it.
-    pub(super) linked: bool,
+    /// Names that lead here, as the program sees it.
+    pub(super) names: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ pub(super) struct InFlight {
 impl FileNode {
     /// A file as found at start: all of it durable.
     pub(super) fn settled(pages: Pages) -> Self {
-        Self { seen: pages.clone(), durable: pages, linked: true, ..Self::default() }
+        Self { seen: pages.clone(), durable: pages, names: 1, ..Self::default() }
     }
 
     /// Replaces all bytes behind the program's back, durable.

@@ -156,6 +156,12 @@ impl Env for SimEnv {
         self.end_names(op, begun).await
     }
 
+    async fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let op = self.begin(Kind::Link, from, format_args!(" as {}", to.display())).await;
+        let begun = self.world.disk.borrow_mut().begin_link(op.number, from, to);
+        self.end_names(op, begun).await
+    }
+
     async fn remove(&self, path: &Path) -> io::Result<()> {
         let op = self.begin(Kind::Remove, path, "").await;
         let begun = self.world.disk.borrow_mut().begin_remove(op.number, path);

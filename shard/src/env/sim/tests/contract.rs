@@ -113,6 +113,9 @@ fn errors_of_names_are_those_of_linux() {
         assert_eq!(kind(env.remove(path("/b")).await), Some(NotFound));
         assert_eq!(kind(env.remove(path("/d")).await), Some(IsADirectory));
         assert_eq!(kind(env.rename(path("/b"), path("/c")).await), Some(NotFound));
+        env.link(path("/a"), path("/d/a")).await?;
+        assert_eq!(kind(env.link(path("/a"), path("/d/a")).await), Some(AlreadyExists));
+        assert_eq!(kind(env.link(path("/b"), path("/d/b")).await), Some(NotFound));
         assert_eq!(kind(env.sync_dir(path("/e")).await), Some(NotFound));
         assert_eq!(env.list(path("/")).await?, ["a", "d"]);
         Ok(())

@@ -162,7 +162,7 @@ fn space_runs_out_and_comes_back() {
 
 #[test]
 fn failed_operations_on_names_change_nothing() {
-    for fault in [Kind::Open, Kind::Rename, Kind::Remove, Kind::CreateDir, Kind::List] {
+    for fault in [Kind::Open, Kind::Rename, Kind::Link, Kind::Remove, Kind::CreateDir, Kind::List] {
         let sim = Sim::new(1);
         given(&sim, "/a", &[1]);
         sim.faults().add(Fault::eio().kind(fault).forever());
@@ -170,6 +170,7 @@ fn failed_operations_on_names_change_nothing() {
             let failed = match fault {
                 Kind::Open => create(&env, "/b").await.is_err(),
                 Kind::Rename => env.rename(Path::new("/a"), Path::new("/b")).await.is_err(),
+                Kind::Link => env.link(Path::new("/a"), Path::new("/d/b")).await.is_err(),
                 Kind::Remove => env.remove(Path::new("/a")).await.is_err(),
                 Kind::CreateDir => env.create_dir(Path::new("/b")).await.is_err(),
                 _ => env.list(Path::new("/")).await.is_err(),
