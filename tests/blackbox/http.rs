@@ -418,3 +418,30 @@ fn answers_belong_to_their_requests() {
         }
     });
 }
+
+/// Alert rules and the Grafana dashboard ask for metrics that there are.
+#[test]
+fn what_is_deployed_asks_for_what_there_is() {
+    if is_stand_in() {
+        return;
+    }
+    let server = server(2);
+    let mut http = server.http();
+    http.put("/keys/a", b"1");
+    // An error and a slow command have no series before there was one.
+    server.client().say("NOSUCH");
+    let metrics = http.get("/metrics").text();
+    let is_name = |c: char| c.is_ascii_lowercase() || c == '_' || c.is_ascii_digit();
+    let names = |text: &str| -> BTreeSet<String> {
+        let after = text.match_indices("rusty_lsm_").map(|(at, _)| &text[at..]);
+        after.map(|rest| rest.chars().take_while(|&c| is_name(c)).collect()).collect()
+    };
+    let there = names(&metrics);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/deploy");
+    for file in ["alerts.yaml", "grafana/rusty-lsm.json"] {
+        let asked = names(&std::fs::read_to_string(root.join(file)).unwrap());
+        assert!(asked.len() > 5, "{file}");
+        let lacking: Vec<_> = asked.difference(&there).collect();
+        assert!(lacking.is_empty(), "{file} asks for {lacking:?}; there are {there:?}");
+    }
+}
