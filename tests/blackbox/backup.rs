@@ -40,6 +40,10 @@ fn tool(words: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
+fn has_end(name: &str, end: &str) -> bool {
+    Path::new(name).extension().is_some_and(|found| found == end)
+}
+
 fn shown(path: &Path) -> &str {
     path.to_str().unwrap()
 }
@@ -94,13 +98,13 @@ fn verify(client: &mut Client, writer: u64, least: u64) -> u64 {
             found.insert(key, version);
         }
     }
-    let last = found.values().copied().max().unwrap_or(0);
-    assert!(last >= least, "writer {writer}: up to {last}, {least} was acknowledged before");
+    let upto = found.values().copied().max().unwrap_or(0);
+    assert!(upto >= least, "writer {writer}: up to {upto}, {least} was acknowledged before");
     for key in 0..KEYS {
-        let wanted = (1..=last).rev().find(|version| version % KEYS == key);
-        assert_eq!(found.get(&key).copied(), wanted, "writer {writer}, key {key}, up to {last}");
+        let wanted = (1..=upto).rev().find(|version| version % KEYS == key);
+        assert_eq!(found.get(&key).copied(), wanted, "writer {writer}, key {key}, up to {upto}");
     }
-    last
+    upto
 }
 
 #[test]
@@ -129,8 +133,10 @@ fn a_checkpoint_under_load_is_one_moment_of_each_shard() {
         made.push((path, before));
     }
     stop.store(true, Ordering::Release);
-    writers.into_iter().for_each(|writer| writer.join().unwrap());
-    let mut last = vec![0; 4];
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    let mut last = [0; 4];
     for (path, before) in made {
         let home = Rc::new(temp_dir());
         restored(&path, &home.path().join("d"), &[]);
@@ -254,14 +260,14 @@ fn rsync_copies_what_is_new_and_the_copy_restores() {
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8(output.stdout).unwrap();
         text.lines()
-            .filter(|line| line.ends_with(".sst") && !line.starts_with("del"))
+            .filter(|line| has_end(line, "sst") && !line.starts_with("del"))
             .map(str::to_owned)
             .collect()
     };
     fill(&mut client, 0, 2_000);
     let first = checkpoint(&mut client, "first");
     let copied = rsync(&first);
-    let tables = files(&first).iter().filter(|name| name.ends_with(".sst")).count();
+    let tables = files(&first).iter().filter(|name| has_end(name, "sst")).count();
     assert_eq!(copied.len(), tables);
     fill(&mut client, 2_000, 2_040);
     let second = checkpoint(&mut client, "second");
@@ -270,7 +276,7 @@ fn rsync_copies_what_is_new_and_the_copy_restores() {
     let before = files(&first);
     let mut wanted: Vec<String> = files(&second)
         .into_iter()
-        .filter(|name| name.ends_with(".sst") && !before.contains(name))
+        .filter(|name| has_end(name, "sst") && !before.contains(name))
         .collect();
     wanted.sort();
     assert_eq!(new, wanted, "what both have is not copied again");
@@ -343,7 +349,7 @@ fn a_damaged_checkpoint_is_not_restored() {
         fs::create_dir_all(copy.join(&name).parent().unwrap()).unwrap();
         fs::copy(path.join(&name), copy.join(&name)).unwrap();
     }
-    let table = files(&copy).into_iter().find(|name| name.ends_with(".sst")).unwrap();
+    let table = files(&copy).into_iter().find(|name| has_end(name, "sst")).unwrap();
     let table = copy.join(table);
     let mut bytes = fs::read(&table).unwrap();
     bytes[100] ^= 1;
@@ -500,9 +506,7 @@ fn a_kill_leaves_a_whole_checkpoint_or_none() {
         let left = fs::read_dir(server.data_dir().join("backups"));
         let left = left.map(|names| {
             names
-                .filter(|name| {
-                    name.as_ref().unwrap().file_name().to_str().unwrap().ends_with(".tmp")
-                })
+                .filter(|name| has_end(name.as_ref().unwrap().file_name().to_str().unwrap(), "tmp"))
                 .count()
         });
         assert_eq!(left.unwrap_or(0), 0, "removed at the start");
