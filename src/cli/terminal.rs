@@ -7,14 +7,15 @@ use clap::Args;
 pub(super) const REPL_HELP: &str = "\
 Without --connect it opens the data directory itself (no server may have it open: exit code 75).
 Beside every command of the server it has
-  SCAN [PREFIX] [LIMIT n]   keys that begin so, with type, size and TTL (a prefix of digits alone in quotes)
+  SCAN [PREFIX] [LIMIT n]   keys that begin so, with type, size and TTL (digits alone: in quotes)
   BATCH n [VALUE_BYTES]     inserts n random records of 100 bytes, or so many; rate and latencies
   STATS                     what the server tells of itself, and a table of its shards
   HELP [COMMAND]            what there is, and how it is written
   EXIT                      ends, as Ctrl-D does; Ctrl-C clears the line or ends what runs
-Words are separated by spaces; \"in double quotes\" with escapes (\\n, \\\", \\x00), or 'in single ones'.
-From a pipe it reads a command a line, without prompt, quotes and times; lines that begin with # are skipped.
-Exit code 0, or 1 if a command failed (its line number and error are on stderr).
+Words are separated by spaces; \"in double quotes\" with escapes (\\n, \\\", \\x00), or 'in
+single ones'. From a pipe it reads a command a line, without prompt, quotes and times; lines
+that begin with # are skipped. Exit code 0, or 1 if a command failed (its line number and error
+are on stderr).
 
 Examples:
   rusty-lsm repl
@@ -23,54 +24,58 @@ Examples:
   rusty-lsm repl --json < commands.txt";
 
 pub(super) const DEMO_HELP: &str = "\
-Makes a directory rusty-lsm-demo-XXXXXX beside the current one's files, and removes it at the end. Some 20 MB, half a minute.
+Makes a directory rusty-lsm-demo-XXXXXX beside the current one's files, and removes it at the
+end. Some 20 MB, half a minute.
 
 Example:
   rusty-lsm demo --keep";
 
 pub(super) const CLEAR_HELP: &str = "\
-Takes the directory's lock (a running server: exit code 75), looks at every name in it, and if one is not ours removes nothing
-and says which (exit code 78). The directory itself stays.
+Takes the directory's lock (a running server: exit code 75), looks at every name in it, and if
+one is not ours removes nothing and says which (exit code 78). The directory itself stays.
 
 Example:
   rusty-lsm clear --data-dir ./db_data --yes";
 
 pub(super) const TOP_HELP: &str = "\
-Keys: q or Ctrl-C ends, p pauses, + and - change the interval (0.2 to 60 s). A server that goes away is waited for.
-Rates are those since the last look; latencies those since the server's start (CONFIG RESETSTAT begins anew), and the p99 of the last
-interval, known to a power of two.
+Keys: q or Ctrl-C ends, p pauses, + and - change the interval (0.2 to 60 s). A server that goes
+away is waited for. Rates are those since the last look; latencies those since the server's
+start (CONFIG RESETSTAT begins anew), and the p99 of the last interval, known to a power of two.
 
 Examples:
   rusty-lsm top --connect 127.0.0.1:8080
   rusty-lsm top --once";
 
 pub(super) const DOCTOR_HELP: &str = "\
-One line a check: ok, warn or fail, with the remedy. Exit code 1 if one failed. It writes two files of 1 MB into the directory (or,
-if there is none yet, into the one above it) to measure what a sync costs, and removes them.
+One line a check: ok, warn or fail, with the remedy. Exit code 1 if one failed. It writes two
+files of 1 MB into the directory (or, if there is none yet, into the one above it) to measure
+what a sync costs, and removes them.
 
 Examples:
   rusty-lsm doctor
   rusty-lsm doctor --data-dir /srv/db --json";
 
 pub(super) const COMPACT_HELP: &str = "\
-Flushes and merges all tables of a shard into one level: of each key one version stays, nothing of what was deleted or has expired.
-Needs as much free space as the data has. Exit codes: 0, 75 (a server has the directory open), 1.
+Flushes and merges all tables of a shard into one level: of each key one version stays, nothing
+of what was deleted or has expired. Needs as much free space as the data has. Exit codes: 0, 75
+(a server has the directory open), 1.
 
 Example:
   rusty-lsm compact ./db_data";
 
 pub(super) const STATS_HELP: &str = "\
-Changes nothing. Keys are an upper bound: every version that is no tombstone, as if each were of another key;
-`rusty-lsm scan DIR --keys-only | wc -l` counts them. 1 MB is 1024 KB.
+Changes nothing. Keys are an upper bound: every version that is no tombstone, as if each were of
+another key; `rusty-lsm scan DIR --keys-only | wc -l` counts them. 1 MB is 1024 KB.
 
 Examples:
   rusty-lsm stats ./db_data
   rusty-lsm stats ./db_data --json";
 
 pub(super) const SCAN_HELP: &str = "\
-Ascending by the keys' bytes over all shards, read from the files: not a byte of the directory is changed. A line is key, tab, value,
-both escaped as \\n, \\t, \\\\, \\xff; with --hex in hexadecimal digits; with --json one object each: key, value, expires_at_ms if it
-ends, and encoding base64 where bytes are no UTF-8. Memory: the part of the live log that is asked for.
+Ascending by the keys' bytes over all shards, read from the files: not a byte of the directory
+is changed. A line is key, tab, value, both escaped as \\n, \\t, \\\\, \\xff; with --hex in
+hexadecimal digits; with --json one object each: key, value, expires_at_ms if it ends, and
+encoding base64 where bytes are no UTF-8. Memory: the part of the live log that is asked for.
 
 Examples:
   rusty-lsm scan ./db_data --prefix user: --limit 10

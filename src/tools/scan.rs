@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::json;
+use serde::Serialize;
 use shard::check::contents::Contents;
 use shard::env::Env as _;
 use shard::env::glommio::GlommioEnv;
@@ -115,7 +115,8 @@ impl Style {
 
     fn line(self, entry: &LiveEntry<'_>) -> String {
         if self.json {
-            return self.object(entry).to_string();
+            // Text and a number: nothing that could fail.
+            return serde_json::to_string(&self.object(entry)).unwrap_or_default();
         }
         let shown = |bytes: &[u8]| if self.hex { to_hex(bytes) } else { escaped(bytes) };
         if self.keys_only {
@@ -125,33 +126,33 @@ impl Style {
         }
     }
 
-    fn object(self, entry: &LiveEntry<'_>) -> serde_json::Value {
-        let text = |bytes| std::str::from_utf8(bytes).ok();
-        let mut object = serde_json::Map::new();
+    /// As `import` reads it, but for hexadecimal digits.
+    fn object(self, entry: &LiveEntry<'_>) -> Line {
         let value = Some(entry.value).filter(|_| !self.keys_only);
-        let texts = (text(entry.key), value.map_or(Some(""), text));
-        let mut put = |name: &str, value: serde_json::Value| object.insert(name.to_owned(), value);
-        match texts {
-            _ if self.hex => {
-                put("key", json!(to_hex(entry.key)));
-                value.map(|value| put("value", json!(to_hex(value))));
-                put("encoding", json!("hex"));
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let both = |shown: fn(&[u8]) -> String| (shown(entry.key), value.map(shown));
+        let ((key, value), encoding) = if self.hex {
+            (both(to_hex), Some("hex"))
+        } else {
+            match (text(entry.key), value.map_or(Some(String::new()), text)) {
+                (Some(key), Some(text)) => ((key, value.map(|_| text)), None),
+                _ => (both(|bytes| STANDARD.encode(bytes)), Some("base64")),
             }
-            (Some(key), Some(text)) => {
-                put("key", json!(key));
-                value.map(|_| put("value", json!(text)));
-            }
-            _ => {
-                put("key", json!(STANDARD.encode(entry.key)));
-                value.map(|value| put("value", json!(STANDARD.encode(value))));
-                put("encoding", json!("base64"));
-            }
-        }
-        if entry.expires_at_ms > 0 {
-            put("expires_at_ms", json!(entry.expires_at_ms));
-        }
-        serde_json::Value::Object(object)
+        };
+        let expires_at_ms = Some(entry.expires_at_ms).filter(|at| *at > 0);
+        Line { key, value, encoding, expires_at_ms }
     }
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at_ms: Option<u64>,
 }
 
 /// As in dumps: text that no terminal takes for a command, and that shows where a field ends.
@@ -190,7 +191,7 @@ mod tests {
         assert_eq!(line(false, false, true), "a\\t\\xff");
         assert_eq!(
             line(false, true, false),
-            r#"{"encoding":"base64","expires_at_ms":7,"key":"YQn/","value":"InYiClw="}"#
+            r#"{"key":"YQn/","value":"InYiClw=","encoding":"base64","expires_at_ms":7}"#
         );
         let text = LiveEntry { key: "ü".as_bytes(), expires_at_ms: 0, ..entry };
         let line = Style { hex: false, json: true, keys_only: true }.line(&text);

@@ -135,7 +135,9 @@ fn what_is_announced_costs_nothing() {
     let rss =
         |client: &mut crate::common::Client| client.info("used_memory_rss").parse::<u64>().unwrap();
     let mut warm: Vec<Http> = (0..50).map(|_| server.http()).collect();
-    warm.iter_mut().for_each(|http| assert_eq!(http.put("/keys/a", b"x").status, 204));
+    for http in &mut warm {
+        assert_eq!(http.put("/keys/a", b"x").status, 204);
+    }
     let before = rss(&mut client);
     let mut held = Vec::new();
     for _ in 0..500 {

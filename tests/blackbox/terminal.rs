@@ -83,6 +83,7 @@ fn a_closed_directory_is_read_in_order_and_not_changed() {
     let (code, out, err) = scan(&[]);
     assert_eq!((code, err.as_str()), (0, ""), "{out}");
     assert_eq!(out.lines().collect::<Vec<_>>(), lines, "ascending over both shards");
+    let out_of_all = out;
     let keys = |words: &[&str]| scan(&[words, &["--keys-only"]].concat()).1;
     let count = |text: &str| text.lines().count();
     assert_eq!(
@@ -112,6 +113,11 @@ fn a_closed_directory_is_read_in_order_and_not_changed() {
     assert!(shards.len() == 2 && sum("keys_max") >= expected.len() as u64, "{json}");
     assert_eq!(sum("entries"), 300);
     assert!(files(&dir) == before, "a byte was changed");
+    // Its objects are what an import reads.
+    fs::write(place.join("keys.jsonl"), scan(&["--json"]).1).unwrap();
+    let (code, _, err) = run(&["import", "keys.jsonl", "--data-dir", "e"], &place);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(run(&["scan", "e"], &place).1, out_of_all);
     // A reader that goes away is no failure.
     let script = format!("{} scan d | head -n 1", program().display());
     let mut shell = std::process::Command::new("sh");

@@ -151,7 +151,7 @@ impl Http {
     }
 
     fn fill(&mut self) -> io::Result<()> {
-        let mut chunk = [0; 64 << 10];
+        let mut chunk = [0; 16 << 10];
         let count = self.stream.read(&mut chunk)?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
