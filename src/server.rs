@@ -6,10 +6,11 @@
 //! The atomics that all cores share lie in `Shared`; cores exchange everything else as messages.
 
 mod connector;
+mod saves;
 
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, OnceLock};
@@ -24,8 +25,7 @@ use shard::recovery::{Recovery, inspect};
 use shard::shard::Shard;
 
 use crate::access::Penalties;
-use crate::backup::saver::Outcome;
-use crate::backup::{Name, Saver};
+use crate::backup::Saver;
 use crate::command::{Report as Telemetry, info};
 use crate::error::ServerError;
 use crate::execute::Executor;
@@ -401,29 +401,6 @@ impl Server {
     /// For connections from within the process.
     pub fn connector(&self) -> Connector {
         Connector { shared: Arc::clone(&self.shared), slots: self.slots.clone() }
-    }
-
-    /// Begins to make the checkpoint that SAVE makes.
-    ///
-    /// # Errors
-    /// One is being made.
-    pub fn begin_save(&self) -> Result<Outcome, String> {
-        self.shared.begin_save(Name::dump(), true)
-    }
-
-    /// Makes a checkpoint in `dir`, which is absent and lies on the file system of the data directory, and waits for it.
-    ///
-    /// # Errors
-    /// `Backup`: the name is taken or none, or one is being made; a shard's error; `Io`.
-    pub fn checkpoint(&self, dir: &Path) -> Result<PathBuf, ServerError> {
-        let name = dir.file_name().map(std::os::unix::ffi::OsStrExt::as_bytes).unwrap_or_default();
-        let name = Name::parse(name).map_err(|what| ServerError::Backup {
-            path: dir.to_owned(),
-            what,
-            remedy: "use another name".into(),
-        })?;
-        let root = dir.parent().filter(|root| !root.as_os_str().is_empty());
-        self.shared.save(root.unwrap_or(Path::new(".")), name)
     }
 
     /// What recovery did, shard by shard.

@@ -6,9 +6,9 @@
 //! What holds: every command is answered once, in order, by something well-formed; the server lives on; afterwards what is said
 //! of each key from different sides agrees (EXISTS, TYPE, STRLEN, GET, PTTL, SCAN).
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::client::{Client, ClientError, Reply};
@@ -44,10 +44,11 @@ struct World {
 /// # Panics
 /// If something does not hold.
 pub fn commands(input: &[u8]) {
-    static WORLD: OnceLock<Mutex<World>> = OnceLock::new();
-    let world = WORLD.get_or_init(|| Mutex::new(World::new()));
-    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
-    world.run(input);
+    // One for all inputs of the thread: libFuzzer has one, and so has the test.
+    thread_local! {
+        static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
+    }
+    WORLD.with_borrow_mut(|world| world.get_or_insert_with(World::new).run(input));
 }
 
 impl World {

@@ -203,10 +203,12 @@ impl History {
             let last_seq = shard.stats().last_seq;
             assert!(self.asked.get().is_some_and(|asked| asked <= last_seq), "all before the call");
             let found = contents(&shard).await;
-            let states = self.states.borrow();
-            let state = states.iter().find(|(seq, _)| *seq == last_seq);
-            assert!(state.is_some_and(|(_, model)| *model == found), "a prefix, up to {last_seq}");
-            drop(states);
+            let is_prefix = {
+                let states = self.states.borrow();
+                let state = states.iter().find(|(seq, _)| *seq == last_seq);
+                state.is_some_and(|(_, model)| *model == found)
+            };
+            assert!(is_prefix, "up to {last_seq}");
             shard.close().await.unwrap();
         }
     }
