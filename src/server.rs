@@ -5,10 +5,10 @@
 //!
 //! The atomics that all cores share lie in `Shared`; cores exchange everything else as messages.
 
-use std::io;
+mod connector;
+
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -40,6 +40,8 @@ use crate::pubsub::Audience;
 use crate::runtime::{self, CoreContext, CoreOptions, Cores, WatchCounters};
 use crate::slots::SlotTable;
 use crate::worker::Worker;
+
+pub use connector::Connector;
 
 /// How often a core that waits for the others looks whether they are there.
 const STAGE_POLL: Duration = Duration::from_millis(1);
@@ -200,64 +202,6 @@ pub struct Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Server").field("cores", &self.shared.cores).finish_non_exhaustive()
-    }
-}
-
-/// Makes connections to the cores from within the process: HTTP, the embedded REPL. What they say takes the way that a client's
-/// commands take (order, back-pressure, limits, deny-list), without a port and without a login.
-#[derive(Debug, Clone)]
-pub struct Connector {
-    shared: Arc<Shared>,
-    slots: SlotTable,
-}
-
-impl Connector {
-    /// Shards, and cores.
-    pub fn shards(&self) -> usize {
-        self.shared.cores
-    }
-
-    /// The core on which commands on `key` need no hop.
-    pub fn core_of(&self, key: &[u8]) -> usize {
-        usize::from(self.slots.shard_of_key(key))
-    }
-
-    pub(crate) fn live(&self) -> &Live {
-        &self.shared.live
-    }
-
-    /// The memory that all connections hold.
-    pub(crate) fn ledger(&self) -> &Ledger {
-        &self.shared.ledger
-    }
-
-    /// A wrong password came from `peer`: how long its reply waits.
-    pub(crate) fn login_failed(&self, peer: &str) -> Duration {
-        self.shared.penalties.failed(peer, self.shared.telemetry.started.elapsed())
-    }
-
-    pub(crate) fn login_succeeded(&self, peer: &str) {
-        self.shared.penalties.succeeded(peer);
-    }
-
-    /// A connection to `core`, taken modulo their number: RESP2 at first, as the default user. It is not counted among the
-    /// clients, and ends when the server stops.
-    ///
-    /// # Errors
-    /// No descriptors are left; the server stops.
-    pub fn connect(&self, core: usize) -> io::Result<UnixStream> {
-        let (ours, theirs) = UnixStream::pair()?;
-        let doors = self.shared.doors.get();
-        let door = doors.and_then(|doors| doors.get(core % self.shared.cores));
-        let stopped = || io::Error::new(io::ErrorKind::NotConnected, "the server stops");
-        if self.shared.is_loading() || self.shared.stopping.load(Ordering::Acquire) {
-            return Err(stopped());
-        }
-        let adopt = Message::Adopt(theirs.into(), Transport::Internal);
-        door.ok_or_else(stopped)?.send(adopt).map_err(|_| {
-            io::Error::new(io::ErrorKind::WouldBlock, "the core has too much before it")
-        })?;
-        Ok(ours)
     }
 }
 
@@ -456,7 +400,7 @@ impl Server {
 
     /// For connections from within the process.
     pub fn connector(&self) -> Connector {
-        Connector { shared: Arc::clone(&self.shared), slots: self.slots.clone() }
+        Connector::new(Arc::clone(&self.shared), self.slots.clone())
     }
 
     /// Begins to make the checkpoint that SAVE makes.
