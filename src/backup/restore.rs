@@ -226,11 +226,15 @@ impl Place {
         sync_dir(parent)
     }
 
+    /// Where the old data goes, under a name that nothing has: of two restores in one second each keeps what it has replaced.
     fn kept(&self) -> PathBuf {
         let name = self.to.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = format!("{name}.replaced-{}", stamp(sys::wall_us() / 1_000_000));
         // As the data directory was named.
-        self.to.with_file_name(name)
+        let first = self.to.with_file_name(&name);
+        let others = (2_u64..).map(|number| self.to.with_file_name(format!("{name}-{number}")));
+        let mut names = std::iter::once(first.clone()).chain(others);
+        names.find(|name| fs::symlink_metadata(name).is_err()).unwrap_or(first)
     }
 }
 
@@ -275,6 +279,20 @@ mod tests {
         place.make_room().unwrap();
         assert_eq!(names(&tmp), [MARK]);
         assert!(Place::at(&to).is_err(), "one at a time");
+    }
+
+    #[test]
+    fn what_was_replaced_never_goes_where_something_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("d");
+        let place = Place::at(&to).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..5 {
+            let kept = place.kept();
+            fs::create_dir(&kept).unwrap();
+            assert!(seen.insert(kept));
+        }
+        assert_eq!(names(dir.path()).len(), 5);
     }
 
     #[test]

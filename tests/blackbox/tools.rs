@@ -344,12 +344,12 @@ fn what_a_newer_release_wrote_is_refused_with_what_to_do() {
     let (_home, dir) = copied();
     let format = dir.join("FORMAT");
     let mut bytes = fs::read(&format).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     fs::write(&format, &bytes).unwrap();
     for words in [&["check"][..], &["repair"], &["start", "--data-dir"]] {
         let mut command = program_command();
         command.args(words).arg(&dir);
-        run_to_end(&mut command).refused(&[CONFIG], &["format 2", "start it with that release"]);
+        run_to_end(&mut command).refused(&[CONFIG], &["format 3", "start it with that release"]);
     }
     bytes[8] = 9;
     bytes[0] = b'r';
