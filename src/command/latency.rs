@@ -36,7 +36,7 @@ fn integer(out: &mut Vec<u8>, number: u64) {
     writer::integer(out, i64::try_from(number).unwrap_or(i64::MAX));
 }
 
-/// The powers that [`powers`] can name, in microseconds, up to the longest latency that is told apart.
+/// The powers that `powers` can name, in microseconds, up to the longest latency that is told apart.
 pub fn bounds_us() -> Vec<u64> {
     let latencies = crate::latency::no_latencies();
     std::iter::successors(Some(FIRST_NS), |power_ns| power_ns.checked_mul(2))

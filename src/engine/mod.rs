@@ -22,7 +22,7 @@
 //! - `options`, `error`, `asynch`: how it is opened, what can go wrong, the same as futures.
 //!
 //! # Invariants
-//! - Every call is a future that works without any runtime; the blocking forms wait for it ([`call::wait`]).
+//! - Every call is a future that works without any runtime; the blocking forms wait for it (`call::wait`).
 //! - What calls of one thread do to one shard happens in the order of the calls, as long as each is awaited before the next.
 
 mod asynch;

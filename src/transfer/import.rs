@@ -1,7 +1,7 @@
 //! Items of a file to commands of a client, many under way at once.
 //!
 //! # Invariants
-//! - At most [`COMMANDS_MAX`] commands and about [`BYTES_MAX`] bytes are unanswered; with more both sides would wait for each
+//! - At most `COMMANDS_MAX` commands and about `BYTES_MAX` bytes are unanswered; with more both sides would wait for each
 //!   other. A longer value is one command.
 //! - Commands are sent in the order of the file: the last value of a key stays.
 
