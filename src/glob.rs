@@ -12,6 +12,24 @@ pub enum Case {
     Ignored,
 }
 
+/// Appends to `pattern` what matches `bytes` and nothing else.
+pub fn push_literal(pattern: &mut Vec<u8>, bytes: &[u8]) {
+    for &byte in bytes {
+        if b"*?[]\\^-".contains(&byte) {
+            pattern.push(b'\\');
+        }
+        pattern.push(byte);
+    }
+}
+
+/// The pattern of what begins with `prefix`.
+pub fn of_prefix(prefix: &[u8]) -> Vec<u8> {
+    let mut pattern = Vec::with_capacity(prefix.len() + 1);
+    push_literal(&mut pattern, prefix);
+    pattern.push(b'*');
+    pattern
+}
+
 /// Whether `text` matches `pattern` from end to end. A pattern above `GLOB_BYTES_MAX` matches nothing.
 pub fn matches(pattern: &[u8], text: &[u8], case: Case) -> bool {
     if pattern.len() > GLOB_BYTES_MAX {
@@ -158,5 +176,18 @@ mod tests {
         let pattern = "a*".repeat(GLOB_BYTES_MAX / 2 - 1) + "c";
         assert!(!matches(pattern.as_bytes(), text.as_bytes(), Case::Sensitive));
         assert!(!matches(&[b'*'; GLOB_BYTES_MAX + 1], b"a", Case::Sensitive));
+    }
+
+    #[test]
+    fn a_prefix_is_taken_by_its_bytes() {
+        assert_eq!(of_prefix(b"user:"), b"user:*");
+        assert_eq!(of_prefix(br"a*[b]?\^-"), br"a\*\[b\]\?\\\^\-*");
+        for prefix in [&b"a*b"[..], b"[x]", b"[a-z]", b"\\", b"^-?", b"\xff", b"a*[b]?\\^-"] {
+            let pattern = of_prefix(prefix);
+            let key = [prefix, b"more"].concat();
+            assert!(matches(&pattern, &key, Case::Sensitive), "{}", prefix.escape_ascii());
+            assert!(matches(&pattern, prefix, Case::Sensitive), "{}", prefix.escape_ascii());
+            assert!(!matches(&pattern, b"axb?\\^-", Case::Sensitive), "{}", prefix.escape_ascii());
+        }
     }
 }

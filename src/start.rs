@@ -1,7 +1,7 @@
 //! From settings to all that must hold before the first thread starts, in the order that a refusal costs least.
 
 use std::fmt::Write as _;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
@@ -79,6 +79,18 @@ pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
     }
     let plan = config.derive(data_dir.shards(), &host)?;
     Ok(Prepared { config, machine, data_dir, plan })
+}
+
+/// The shards of a data directory on their cores, without a socket: the engine of a program, the REPL, import.
+///
+/// # Errors
+/// As [`prepare`] and [`Prepared::start`].
+pub fn embedded(config: LsmConfig) -> Result<Server, ServerError> {
+    // Port 0: the preflight looks whether the address is free, and there is none. Nor is there HTTP, whose descriptors it would
+    // keep and whose address it would judge.
+    let local =
+        LsmConfig { bind: Ipv4Addr::LOCALHOST.into(), port: 0, http_port: Some(0), ..config };
+    prepare(local)?.start(None, MoreListeners::default(), None)
 }
 
 impl Prepared {

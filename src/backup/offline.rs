@@ -11,7 +11,7 @@ use shard::reshard::reading_options;
 use super::{Description, Draft, Name, delete, list, refused, root};
 use crate::cli::data::CheckpointArgs;
 use crate::client::{Client, ClientError, Reply};
-use crate::config::show_size;
+use crate::config::{password as password_in, show_size};
 use crate::error::ServerError;
 use crate::format::DataDir;
 use crate::tools::{on_a_core, shards, stamp};
@@ -34,7 +34,7 @@ pub fn checkpoint(args: &CheckpointArgs) -> Result<bool, ServerError> {
     } else {
         let name = parse(args.name.as_deref().unwrap_or_default())?;
         let path = match (&args.connect, &args.data_dir) {
-            (Some(address), _) => ask(address, &name, args.requirepass_file.as_deref())?,
+            (Some(address), _) => ask(address, &name, args.password_file.as_deref())?,
             (None, Some(data_dir)) => make(data_dir, place(), name)?,
             (None, None) => unreachable!("the command line asks for one of them"),
         };
@@ -95,9 +95,9 @@ fn ask(address: &str, name: &Name, password: Option<&Path>) -> Result<String, Se
         Err(error) => Err(failed(format!("{address}: {error}"))),
     };
     if let Some(path) = password {
-        let text = std::fs::read(path).map_err(|e| ServerError::io("read", path, e))?;
-        let line = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-        command(&[b"AUTH", line.trim_ascii_end()])?;
+        let remedy = "write the password into its first line, and chmod 600";
+        let password = password_in(path).map_err(|what| refused(path, &what, remedy))?;
+        command(&[b"AUTH", &password])?;
     }
     let reply = command(&[b"CHECKPOINT", name.as_str().as_bytes()])?;
     Ok(String::from_utf8_lossy(reply.bytes().unwrap_or_default()).into_owned())

@@ -33,7 +33,7 @@ pub struct CheckpointArgs {
     pub connect: Option<String>,
     /// File whose first line is the server's password
     #[arg(long, value_name = "FILE", requires = "connect")]
-    pub requirepass_file: Option<PathBuf>,
+    pub password_file: Option<PathBuf>,
     /// The data directory, which no server has open when one is to be made
     #[arg(long, value_name = "DIR", required_unless_present_any = ["connect", "backup_dir"])]
     pub data_dir: Option<PathBuf>,

@@ -74,6 +74,12 @@ impl Reply {
         }
     }
 
+    /// Cursor and keys of a page, as SCAN answers it; cursor `0`: there are no more.
+    pub fn page(&self) -> Option<(&[u8], impl Iterator<Item = &[u8]>)> {
+        let [cursor, keys] = self.items()? else { return None };
+        Some((cursor.bytes()?, keys.items()?.iter().filter_map(Self::bytes)))
+    }
+
     /// The items of an array, a set or a push.
     pub fn items(&self) -> Option<&[Self]> {
         match self {

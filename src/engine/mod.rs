@@ -35,7 +35,6 @@ mod options;
 mod scan;
 mod snapshot;
 
-use std::net::Ipv4Addr;
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,7 +52,6 @@ use self::snapshot::Held;
 use crate::command::Report;
 use crate::config::LsmConfig;
 use crate::mesh::Message;
-use crate::net::listeners::MoreListeners;
 use crate::server::Server;
 use crate::start;
 
@@ -129,11 +127,7 @@ impl Engine {
     /// # Errors
     /// As [`Engine::open`].
     pub fn with_config(config: LsmConfig) -> Result<Self> {
-        // Port 0: the preflight looks whether the address is free, and there is none.
-        let local = LsmConfig { bind: Ipv4Addr::LOCALHOST.into(), port: 0, ..config };
-        let server = start::prepare(local)
-            .and_then(|prepared| prepared.start(None, MoreListeners::default(), None))
-            .map_err(EngineError::start)?;
+        let server = start::embedded(config).map_err(EngineError::start)?;
         let parked = Arc::new(Parked::default());
         let told = Arc::clone(&parked);
         server.when_a_core_ends(move || told.wake_all());

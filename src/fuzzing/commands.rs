@@ -14,7 +14,6 @@ use std::time::Duration;
 use crate::client::{Client, ClientError, Reply};
 use crate::command::{CommandId, lookup};
 use crate::config::LsmConfig;
-use crate::net::listeners::MoreListeners;
 use crate::server::{Connector, Server};
 use crate::start;
 
@@ -55,7 +54,6 @@ impl World {
     fn new() -> Self {
         let config = LsmConfig {
             data_dir: new_dir(),
-            port: 0,
             shards: Some(2),
             sync: shard::options::SyncPolicy::Never,
             memory: Some(256 << 20),
@@ -63,8 +61,7 @@ impl World {
             wal_segment_size: 1 << 20,
             ..LsmConfig::default()
         };
-        let prepared = start::prepare(config).expect("the machine must have io_uring");
-        let server = prepared.start(None, MoreListeners::default(), None).expect("a new directory");
+        let server = start::embedded(config).expect("a new directory, and io_uring");
         let connector = server.connector();
         let clients = [0, 1].map(|core| connect(&connector, core));
         Self { _server: server, connector, clients, token: 0 }

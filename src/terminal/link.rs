@@ -1,7 +1,6 @@
 //! The way to a server: one that this process runs on a data directory, or one at an address. A connection that breaks is made
 //! anew for the next command.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::Interrupt;
@@ -9,7 +8,6 @@ use crate::cli::{LoginArgs, StartArgs};
 use crate::client::{Client, ClientError, Reply};
 use crate::config::{LogLevel, password};
 use crate::error::ServerError;
-use crate::net::listeners::MoreListeners;
 use crate::server::{Connector, Server};
 use crate::start;
 
@@ -82,12 +80,9 @@ impl Link {
             ..StartArgs::default()
         };
         let mut config = args.load()?;
-        // Port 0: the preflight looks whether the address is free, and there is none.
-        (config.bind, config.port) = (Ipv4Addr::LOCALHOST.into(), 0);
         config.log_level = LogLevel::Error;
         start::init_log(&config);
-        let prepared = start::prepare(config)?;
-        let server = prepared.start(None, MoreListeners::default(), None)?;
+        let server = start::embedded(config)?;
         let connector = server.connector();
         Ok(Self { way: Way::Embedded(Box::new(server), connector), client: None, note: None })
     }

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 
 use super::{Entry, Format, Skipped, TransferError, csv, jsonl, rdb};
 use crate::client::{Client, Reply, encode};
+use crate::glob::of_prefix;
 
 /// Keys that a page asks for.
 const PAGE_KEYS: &str = "500";
@@ -97,7 +98,7 @@ pub fn export<W: Write>(
 ) -> Result<Exported, TransferError> {
     let mut exported = Exported::default();
     let mut cursor = b"0".to_vec();
-    let pattern = pattern(prefix);
+    let pattern = of_prefix(prefix);
     loop {
         let mut words: Vec<&[u8]> = vec![b"SCAN", &cursor, b"COUNT", PAGE_KEYS.as_bytes()];
         if !prefix.is_empty() {
@@ -123,32 +124,15 @@ pub fn export<W: Write>(
     }
 }
 
-/// The glob that matches what begins with `prefix`.
-fn pattern(prefix: &[u8]) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(prefix.len() + 1);
-    for byte in prefix {
-        if br"*?[]\^-".contains(byte) {
-            pattern.push(b'\\');
-        }
-        pattern.push(*byte);
-    }
-    pattern.push(b'*');
-    pattern
-}
-
 /// Cursor and keys of a reply to SCAN.
 fn page(reply: &Reply) -> Result<(Vec<u8>, Vec<Vec<u8>>), TransferError> {
     if let Some(error) = reply.error() {
         return Err(TransferError::Server(error.to_owned()));
     }
-    let parts = reply.items().unwrap_or_default();
-    let cursor = parts.first().and_then(Reply::bytes);
-    let keys = parts.get(1).and_then(Reply::items);
-    let (Some(cursor), Some(keys)) = (cursor, keys) else {
+    let Some((cursor, keys)) = reply.page() else {
         return Err(TransferError::Server("SCAN: neither a page nor an error".into()));
     };
-    let keys = keys.iter().filter_map(Reply::bytes).map(<[u8]>::to_vec).collect();
-    Ok((cursor.to_vec(), keys))
+    Ok((cursor.to_vec(), keys.map(<[u8]>::to_vec).collect()))
 }
 
 fn fetch<W: Write>(
@@ -198,20 +182,4 @@ fn fetch<W: Write>(
         })?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::glob::{Case, matches};
-
-    #[test]
-    fn a_prefix_is_taken_by_its_bytes() {
-        assert_eq!(pattern(b"user:"), b"user:*");
-        assert_eq!(pattern(br"a*[\"), br"a\*\[\\*");
-        for prefix in [&b"a*b"[..], b"[x]", b"\\", b"^-?", b"\xff"] {
-            let key = [prefix, b"more"].concat();
-            assert!(matches(&pattern(prefix), &key, Case::Sensitive), "{}", prefix.escape_ascii());
-        }
-    }
 }

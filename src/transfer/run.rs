@@ -15,7 +15,7 @@ use crate::cli::transfer::{ExportArgs, ImportArgs, TargetArgs, Ttl};
 use crate::client::{Client, Reply};
 use crate::config::LsmConfig;
 use crate::error::{ServerError, exit};
-use crate::net::listeners::MoreListeners;
+use crate::format;
 use crate::server::Server;
 use crate::start;
 
@@ -45,15 +45,15 @@ impl Target {
                 "say where: --data-dir DIR or --connect HOST:PORT".into(),
             ));
         };
-        if must_exist && !dir.join("FORMAT").exists() {
+        if must_exist && !format::is_made(dir) {
             return Err(TransferError::Start(ServerError::DataDir {
                 path: dir.clone(),
                 what: "there is no database in it".into(),
                 remedy: "name the directory of one".into(),
             }));
         }
-        let config = LsmConfig { data_dir: dir.clone(), port: 0, ..LsmConfig::default() };
-        let server = start::prepare(config)?.start(None, MoreListeners::default(), None)?;
+        let config = LsmConfig { data_dir: dir.clone(), ..LsmConfig::default() };
+        let server = start::embedded(config)?;
         let stream = server.connector().connect(0);
         let stream =
             stream.map_err(|source| TransferError::Io { op: "open", path: dir.clone(), source })?;
@@ -63,15 +63,9 @@ impl Target {
 
 /// With the first line of a file as the password.
 fn log_in(client: &mut Client, path: &Path) -> Result<()> {
-    let failed = |source| TransferError::Io { op: "read", path: path.to_owned(), source };
-    let is_private = crate::config::is_private(path);
-    is_private.map_err(|what| TransferError::Usage(format!("{}: {what}", path.display())))?;
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(crate::limits::PASSWORD_FILE_BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
-    let password = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    let password = password.strip_suffix(b"\r").unwrap_or(password);
-    match client.command(&[b"AUTH", password])? {
+    let password = crate::config::password(path)
+        .map_err(|what| TransferError::Usage(format!("{}: {what}", path.display())))?;
+    match client.command(&[b"AUTH", &password[..]])? {
         Reply::Error(error) => Err(TransferError::Server(error)),
         _ => Ok(()),
     }

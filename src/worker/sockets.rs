@@ -146,22 +146,14 @@ impl Worker {
         if transport != Transport::Unix {
             crate::net::tune(&socket);
         }
-        let crate::net::Addresses { peer, local, is_local } =
-            crate::net::addresses(&socket, transport);
-        if !is_local && self.shared.live.refuses_others() {
+        let addresses = crate::net::addresses(&socket, transport);
+        if !addresses.is_local && self.shared.live.refuses_others() {
             self.net.connections_rejected += 1;
             crate::net::reject(&socket, crate::access::PROTECTED_MODE.as_bytes());
             self.shared.leave_client();
             return;
         }
-        let mut session =
-            Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
-        session.descriptor = i64::from(socket.as_raw_fd());
-        session.is_local = is_local;
-        session.begin(&self.shared.live);
-        let limits = self.limits.of(&session, &self.shared.live);
-        let ledger = Arc::clone(&self.shared.ledger);
-        let mut conn = Connection::new(socket, limits, session, ledger, self.env.now());
+        let mut conn = self.connection(socket, addresses, false);
         if let (Transport::Tls, Some(settings)) = (transport, &self.shared.tls) {
             match Tls::new(settings) {
                 Ok(tls) => conn.tls = Some(tls),
@@ -177,19 +169,28 @@ impl Worker {
     }
 
     fn adopt_internal(&mut self, socket: OwnedFd) {
-        let crate::net::Addresses { peer, local, is_local } =
-            crate::net::addresses(&socket, Transport::Internal);
+        let addresses = crate::net::addresses(&socket, Transport::Internal);
+        let conn = self.connection(socket, addresses, true);
+        let key = self.conns.insert(conn);
+        self.internal_conns += 1;
+        self.rearm(key);
+    }
+
+    fn connection(
+        &self,
+        socket: OwnedFd,
+        addresses: crate::net::Addresses,
+        is_internal: bool,
+    ) -> Connection {
+        let crate::net::Addresses { peer, local, is_local } = addresses;
         let mut session =
             Session::new(self.shared.next_client_id(), peer, local, self.facts.now_us);
-        session.is_local = is_local;
-        session.is_internal = true;
+        session.descriptor = i64::from(socket.as_raw_fd());
+        (session.is_local, session.is_internal) = (is_local, is_internal);
         session.begin(&self.shared.live);
         let limits = self.limits.of(&session, &self.shared.live);
         let ledger = Arc::clone(&self.shared.ledger);
-        let key =
-            self.conns.insert(Connection::new(socket, limits, session, ledger, self.env.now()));
-        self.internal_conns += 1;
-        self.rearm(key);
+        Connection::new(socket, limits, session, ledger, self.env.now())
     }
 
     /// Arms a connection's receive if it wants input and there is memory for it. One that is armed brings a buffer at most.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Query;
 use super::keys::done;
 use crate::client::Reply;
+use crate::glob::push_literal;
 use crate::http::answer::{Answer, Failure, json};
 use crate::http::links::Class;
 use crate::http::server::Site;
@@ -81,12 +82,7 @@ fn take(reply: Reply, keys: &mut Vec<Found>) -> Option<u64> {
 /// A glob of plain bytes.
 fn pattern(wanted: &[u8], is_prefix: bool) -> Result<Vec<u8>, Failure> {
     let mut pattern = if is_prefix { Vec::new() } else { vec![b'*'] };
-    for &byte in wanted {
-        if b"*?[]\\^-".contains(&byte) {
-            pattern.push(b'\\');
-        }
-        pattern.push(byte);
-    }
+    push_literal(&mut pattern, wanted);
     pattern.push(b'*');
     if pattern.len() > GLOB_BYTES_MAX {
         let text = format!("q is longer than {GLOB_BYTES_MAX} bytes, escapes counted");

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{Format, Outcome, Session, timed};
 use crate::client::Reply;
+use crate::glob::of_prefix;
 use crate::limits::GLOB_BYTES_MAX;
 use crate::terminal::link::LinkError;
 use crate::terminal::{print, render, table};
@@ -87,7 +88,7 @@ fn parse(words: &[Vec<u8>]) -> Result<(&[u8], usize), String> {
             );
         }
     };
-    if pattern(prefix).len() > GLOB_BYTES_MAX {
+    if of_prefix(prefix).len() > GLOB_BYTES_MAX {
         return Err(format!(
             "a prefix of {} bytes; its pattern may have {GLOB_BYTES_MAX}",
             prefix.len()
@@ -113,22 +114,20 @@ fn find(
     prefix: &[u8],
     limit: usize,
 ) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
-    let pattern = pattern(prefix);
+    let pattern = of_prefix(prefix);
     let mut cursor = b"0".to_vec();
     let mut found = BTreeSet::new();
     loop {
         let words: [&[u8]; 6] = [b"SCAN", &cursor, b"MATCH", &pattern, b"COUNT", COUNT.as_bytes()];
         let reply = session.link.command(&words, &session.interrupt)?;
-        let (next, keys) = match &reply {
-            Reply::Error(text) => return Err(Failure::Reply(text.clone())),
-            reply => match reply.items() {
-                Some([next, keys]) => (next, keys),
-                _ => return Err(Failure::Reply("SCAN was answered with something else".into())),
-            },
+        if let Some(text) = reply.error() {
+            return Err(Failure::Reply(text.to_owned()));
+        }
+        let Some((next, keys)) = reply.page() else {
+            return Err(Failure::Reply("SCAN was answered with something else".into()));
         };
-        let keys = keys.items().unwrap_or_default();
-        found.extend(keys.iter().filter_map(|key| Some(key.bytes()?.to_vec())));
-        cursor = next.bytes().unwrap_or(b"0").to_vec();
+        found.extend(keys.map(<[u8]>::to_vec));
+        cursor = next.to_vec();
         let is_end = cursor == b"0";
         if is_end || found.len() > limit {
             let is_all = is_end && found.len() <= limit;
@@ -138,19 +137,6 @@ fn find(
             return Ok((found, is_all));
         }
     }
-}
-
-/// The glob that matches what begins with `prefix`, whatever is in it.
-fn pattern(prefix: &[u8]) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(prefix.len() + 1);
-    for byte in prefix {
-        if b"*?[]\\^".contains(byte) {
-            pattern.push(b'\\');
-        }
-        pattern.push(*byte);
-    }
-    pattern.push(b'*');
-    pattern
 }
 
 struct Row {
@@ -249,14 +235,5 @@ mod tests {
         for wrong in ["a LIMIT 0", "a LIMIT x", "a b", "a LIMIT 1000001", "a LIMIT 1 2"] {
             assert!(ok(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn a_prefix_is_no_pattern() {
-        let pattern = pattern(b"a*[b]?\\^-");
-        assert_eq!(pattern, b"a\\*\\[b\\]\\?\\\\\\^-*");
-        let matches =
-            |text: &[u8]| crate::glob::matches(&pattern, text, crate::glob::Case::Sensitive);
-        assert!(matches(b"a*[b]?\\^-") && matches(b"a*[b]?\\^-more") && !matches(b"axb?\\^-"));
     }
 }
