@@ -49,6 +49,8 @@ pub(super) struct Core {
     pub(super) bell_unwatched: Cell<bool>,
     /// Something was queued, or someone asked for a pass, since the last one began.
     pub(super) nudged: Cell<bool>,
+    /// The kernel says that it has completions to make, and the last entry made none. See [`Core::enter`].
+    pub(super) taskrun_is_stale: Cell<bool>,
     /// The core's loop, while it sleeps.
     pub(super) sleeper: Cell<Option<Waker>>,
     pub(super) enters: Cell<u64>,
@@ -101,10 +103,17 @@ impl Core {
         }
         let mut uring = self.uring.borrow_mut();
         let submission = uring.submission();
-        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
+        !submission.is_empty()
+            || (submission.taskrun() && !self.taskrun_is_stale.get())
+            || submission.cq_overflow()
     }
 
     /// One system call: submits, and lets the kernel complete what it can.
+    ///
+    /// The kernel's flag for completions to be made may stay set without any (Linux 6.18): who adds one does so first and
+    /// raises the flag then, and an entry in between takes the completion and lowers a flag that was not up yet. Nobody
+    /// lowers it before the next completion, so a loop that trusts it goes round for ever. Here it is believed again with
+    /// the next pass; a wait in the kernel needs no flag.
     pub(super) fn enter(&self) -> io::Result<()> {
         let mut uring = self.uring.borrow_mut();
         let (submitter, mut submission, _) = uring.split();
@@ -123,6 +132,8 @@ impl Core {
         let entered = unsafe {
             submitter.enter::<libc::sigset_t>(to_submit, 0, EnterFlags::GETEVENTS.bits(), None)
         };
+        drop(submission);
+        self.taskrun_is_stale.set(entered.is_ok() && uring.completion().is_empty());
         match entered {
             Ok(_) => Ok(()),
             Err(error) => match error.raw_os_error() {

@@ -186,6 +186,7 @@ impl Ring {
             bell,
             bell_unwatched: Cell::new(false),
             nudged: Cell::new(false),
+            taskrun_is_stale: Cell::new(false),
             sleeper: Cell::new(None),
             enters: Cell::new(0),
         };
@@ -207,6 +208,7 @@ impl Ring {
     /// The ring itself is broken: a bug of ours, or the kernel has no memory.
     pub fn pass(&self, completed: &mut Vec<Completion>) -> io::Result<bool> {
         self.core.nudged.set(false);
+        self.core.taskrun_is_stale.set(false);
         let mut any = self.core.bell.take();
         for _ in 0..ROUNDS_PER_PASS_MAX {
             if self.core.wants_enter() {
