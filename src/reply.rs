@@ -189,6 +189,13 @@ impl Replies {
         self.muted = muted;
     }
 
+    /// RESET: replies are sent again, its own among them. One that CLIENT REPLY SKIP has named is still skipped, as in Redis.
+    pub(crate) fn reset_mute(&mut self) {
+        if self.muted == Muted::All {
+            self.muted = Muted::No;
+        }
+    }
+
     pub(crate) fn muted(&self) -> Muted {
         self.muted
     }

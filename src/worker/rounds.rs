@@ -507,6 +507,7 @@ impl Round<'_> {
         if spec.id == CommandId::Reset {
             conn.end_transaction();
             conn.watch = None;
+            conn.replies.reset_mute();
         }
         let wait = match flow {
             Flow::WrongPassword => self.shared.penalties.failed(&conn.session.peer, self.env.now()),

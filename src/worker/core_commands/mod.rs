@@ -137,7 +137,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(key) else { return };
         conn.end_transaction();
         conn.watch = None;
-        conn.replies.mute(Muted::No);
+        conn.replies.reset_mute();
         crate::command::reset(&mut conn.session, &self.shared.live, conn.replies.buffer());
         conn.replies.done(SeqNo(0));
     }
