@@ -56,6 +56,9 @@ pub const RESPONSE_BYTES_MAX: usize = OUTPUT_BYTES_STOP_READING;
 
 /// Unparsed input held while a round of a connection is under way, in bytes; then its socket is not read.
 pub const INPUT_BYTES_HELD: usize = 256 << 10;
+/// A request of which this much is still to come, in bytes, is received in large pieces; one of which this much is here grows in
+/// larger steps.
+pub const LONG_REQUEST_BYTES: usize = 64 << 10;
 /// Largest output buffer that a connection keeps for its next replies, in bytes.
 pub const OUTPUT_BUFFER_KEPT_BYTES: usize = 16 << 10;
 /// Replies above this, in bytes, wait for the memory of connections, and until those before them have left.

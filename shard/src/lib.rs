@@ -28,6 +28,7 @@ pub mod foresee;
 #[doc(hidden)]
 #[cfg(any(test, feature = "sim"))]
 pub mod fuzzing;
+pub mod huge_pages;
 pub mod key;
 pub mod limits;
 pub mod memtable;

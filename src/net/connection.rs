@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use shard::huge_pages::{HUGE_BUFFER_BYTES_MIN, prefer_huge_pages};
 use shard::key::SeqNo;
 
 use crate::access::Login;
@@ -23,8 +24,8 @@ use crate::gather::Gathers;
 use crate::ledger::{HOLDING_BYTES_FREE, Holding, Ledger};
 use crate::limits::{
     HOLD_PROGRESS_BYTES, HOLD_STALL_MAX, INPUT_BYTES_HELD, LINGER_BYTES_MAX, LINGER_TIME_MAX,
-    OUTPUT_BYTES_BEFORE_AUTH_MAX, OUTPUT_BYTES_STOP_READING, PUBLISHES_MAX, PUSH_BYTES_FOR_A_WHILE,
-    PUSH_TIME_MAX, RESPONSE_BYTES_MAX,
+    LONG_REQUEST_BYTES, OUTPUT_BYTES_BEFORE_AUTH_MAX, OUTPUT_BYTES_STOP_READING, PUBLISHES_MAX,
+    PUSH_BYTES_FOR_A_WHILE, PUSH_TIME_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::mesh::Request;
 use crate::net::arrivals::Arrivals;
@@ -392,13 +393,18 @@ impl Connection {
         }
     }
 
+    /// It is in the middle of a long request.
+    pub(crate) fn is_to_send_much(&self) -> bool {
+        self.needs_bytes && self.parser.needed_hint(self.unparsed_bytes()) >= LONG_REQUEST_BYTES
+    }
+
     /// Whether it may ask for room: one that waits has its turn in the list, unless it needs none any more.
     pub(crate) fn may_take_room(&self) -> bool {
         !self.waits_for_room || self.input.len() <= HOLDING_BYTES_FREE
     }
 
     /// Sees that there is memory for more input than is held, and answers whether there is. It grows towards what the
-    /// request needs as bytes arrive, at most to double.
+    /// request needs as bytes arrive: at most to double, a long one to four times.
     pub(crate) fn take_room(&mut self) -> bool {
         let held = self.input.len();
         if held <= HOLDING_BYTES_FREE {
@@ -412,20 +418,33 @@ impl Connection {
         }
         let to_come =
             if self.needs_bytes { self.parser.needed_hint(self.unparsed_bytes()) } else { held };
-        let wanted = held + to_come.clamp(HOLDING_BYTES_FREE, held);
+        let growth_max = if held < LONG_REQUEST_BYTES { held } else { 3 * held };
+        let wanted = held + to_come.clamp(HOLDING_BYTES_FREE, growth_max);
         let account = &self.ledger.input;
         let granted = self.room.try_grow(account, wanted) || {
             account.expect_returns();
             self.room.try_grow(account, wanted)
         };
         if granted {
-            self.input.reserve_exact(wanted - held);
+            self.grow_input(wanted);
         } else {
             // What came before the socket was no longer read.
             self.room.set(account, held);
         }
         self.waits_for_room = !granted;
         granted
+    }
+
+    fn grow_input(&mut self, bytes: usize) {
+        if bytes < HUGE_BUFFER_BYTES_MIN {
+            self.input.reserve_exact(bytes - self.input.len());
+            return;
+        }
+        // Not within `reserve_exact`: it has touched the pages when it returns.
+        let mut grown = Vec::with_capacity(bytes);
+        prefer_huge_pages(grown.as_ptr(), bytes);
+        grown.extend_from_slice(&self.input);
+        self.input = grown;
     }
 
     /// It has waited for room, through no fault of its client.

@@ -203,7 +203,11 @@ impl Worker {
         }
         if may_receive && !conn.receiving && !conn.starved {
             conn.receiving = true;
-            self.ring.recv(&conn.socket, key.token());
+            if conn.is_to_send_much() && self.ring.large_buffers_free() > 0 {
+                self.ring.recv_large(&conn.socket, key.token());
+            } else {
+                self.ring.recv(&conn.socket, key.token());
+            }
         }
     }
 

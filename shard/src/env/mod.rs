@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use rkyv::util::AlignedVec;
 
+use crate::huge_pages::prefer_huge_pages;
 use crate::limits::{ALIGN, IO_BYTES_MAX};
 
 /// A buffer for direct I/O: its address is aligned to [`ALIGN`].
@@ -226,6 +227,7 @@ pub async fn read_exact_at<F: File>(file: &F, offset: u64, len: usize) -> io::Re
     assert_eq!(len % ALIGN, 0);
     // One request, the common case, reads straight into the result.
     let mut all = IoBuf::with_capacity(len);
+    prefer_huge_pages(all.as_ptr(), len);
     let mut interruptions = 0;
     if len <= IO_BYTES_MAX {
         loop {

@@ -26,6 +26,7 @@ use std::slice;
 use crossbeam_skiplist::SkipSet;
 
 use crate::batch::Op;
+use crate::huge_pages::prefer_huge_pages;
 use crate::key::{Entry, Kind, SeqNo};
 use crate::limits::SEQ_READ_MAX;
 use crate::merge::prefix;
@@ -147,6 +148,7 @@ impl Arena {
     fn chunk(&self, words: usize) -> NonNull<u64> {
         // A raw pointer and not a Box: a Box claims its bytes for itself whenever it is moved.
         let chunk = NonNull::from(Box::leak(Box::<[u64]>::new_uninit_slice(words)));
+        prefer_huge_pages(chunk.as_ptr().cast_const().cast(), words * WORD);
         self.chunks.borrow_mut().push(chunk);
         chunk.cast()
     }

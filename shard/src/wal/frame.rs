@@ -10,6 +10,7 @@
 use crate::batch::Op;
 use crate::coding::{Reader, crc32};
 use crate::env::{IoBuf, align_up};
+use crate::huge_pages::prefer_huge_pages;
 use crate::key::{Identity, SeqNo};
 use crate::limits::{ALIGN, SEQ_READ_MAX};
 
@@ -271,7 +272,9 @@ impl FrameBuilder {
     pub(crate) fn push(&mut self, op: &Op<'_>) {
         assert!(self.fits(op));
         let (key, value) = (op.key(), op.value());
-        self.buf.reserve(OP_HEAD_BYTES_MAX + key.len() + op.stored_bytes());
+        let room = OP_HEAD_BYTES_MAX + key.len() + op.stored_bytes();
+        self.buf.reserve(room);
+        prefer_huge_pages(self.buf.as_ptr().wrapping_add(self.buf.len()), room);
         self.buf.push(op.kind() as u8);
         put_len(&mut self.buf, key.len());
         self.buf.extend_from_slice(key);

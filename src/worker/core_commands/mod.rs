@@ -17,7 +17,7 @@ use super::late::{LateReply, rewrite_failed};
 use super::slow::note_run;
 use crate::backup::Name;
 use crate::command::{CommandError, CommandId, Spec};
-use crate::reply::{Muted, Sink};
+use crate::reply::Sink;
 use crate::resp::{Args, writer};
 use crate::slab::Key;
 

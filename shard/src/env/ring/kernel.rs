@@ -25,6 +25,7 @@ pub(super) const KIND_ACCEPT: u64 = 2 << KIND_SHIFT;
 pub(super) const KIND_RECV: u64 = 3 << KIND_SHIFT;
 pub(super) const KIND_SEND: u64 = 4 << KIND_SHIFT;
 const KIND_BELL: u64 = 5 << KIND_SHIFT;
+pub(super) const KIND_RECV_LARGE: u64 = 6 << KIND_SHIFT;
 
 #[derive(Debug)]
 pub(super) struct Sending {
@@ -35,9 +36,11 @@ pub(super) struct Sending {
 
 /// The queues shared with the kernel, and all memory that it may touch.
 pub(super) struct Core {
-    // Declared before `buffers`: it is dropped first, and with it the kernel's hold on them.
+    // Declared before the buffers: it is dropped first, and with it the kernel's hold on them.
     pub(super) uring: RefCell<IoUring>,
     pub(super) buffers: Rc<Buffers>,
+    /// For receives of connections that send much.
+    pub(super) large_buffers: Rc<Buffers>,
     /// Operations that found the submission queue full. Bounded by the operations in flight that the callers allow.
     pub(super) backlog: RefCell<VecDeque<squeue::Entry>>,
     pub(super) files: RefCell<FileOps>,
@@ -200,9 +203,10 @@ impl Core {
                 let event = accepted(result);
                 completed.push(Completion { token: low, event, more });
             }
-            KIND_RECV => {
+            KIND_RECV | KIND_RECV_LARGE => {
                 self.disarm(more);
-                let event = self.received(result, entry.flags());
+                let of = if kind == KIND_RECV { &self.buffers } else { &self.large_buffers };
+                let event = received(of, result, entry.flags());
                 completed.push(Completion { token: low, event, more });
             }
             KIND_SEND => {
@@ -218,24 +222,6 @@ impl Core {
             KIND_BELL => self.bell_unwatched.set(true),
             KIND_IGNORED => {}
             _ => panic!("a completion of unknown kind {kind:#x}"),
-        }
-    }
-
-    fn received(&self, result: i32, flags: u32) -> SocketEvent {
-        let buffer = cqueue::buffer_select(flags).map(|id| {
-            let len = u32::try_from(result).unwrap_or(0);
-            RecvBuffer::taken(&self.buffers, id, len)
-        });
-        match (outcome(result), buffer) {
-            // A buffer that came with the end or an error goes back by its drop.
-            (Ok(0), _) => SocketEvent::Closed,
-            (Ok(_), Some(buffer)) => SocketEvent::Received(buffer),
-            (Ok(_), None) => panic!("received without a buffer"),
-            (Err(error), _) => match error.raw_os_error() {
-                Some(libc::ENOBUFS) => SocketEvent::Starved,
-                Some(libc::ECANCELED) => SocketEvent::Cancelled,
-                _ => SocketEvent::Failed(error),
-            },
         }
     }
 
@@ -287,7 +273,24 @@ impl Drop for Core {
             std::mem::forget(self.files.replace(FileOps::new(1)));
             std::mem::forget(self.sends.replace(Slab::new()));
             std::mem::forget(Rc::clone(&self.buffers));
+            std::mem::forget(Rc::clone(&self.large_buffers));
         }
+    }
+}
+
+fn received(of: &Rc<Buffers>, result: i32, flags: u32) -> SocketEvent {
+    let buffer = cqueue::buffer_select(flags)
+        .map(|id| RecvBuffer::taken(of, id, u32::try_from(result).unwrap_or(0)));
+    match (outcome(result), buffer) {
+        // A buffer that came with the end or an error goes back by its drop.
+        (Ok(0), _) => SocketEvent::Closed,
+        (Ok(_), Some(buffer)) => SocketEvent::Received(buffer),
+        (Ok(_), None) => panic!("received without a buffer"),
+        (Err(error), _) => match error.raw_os_error() {
+            Some(libc::ENOBUFS) => SocketEvent::Starved,
+            Some(libc::ECANCELED) => SocketEvent::Cancelled,
+            _ => SocketEvent::Failed(error),
+        },
     }
 }
 

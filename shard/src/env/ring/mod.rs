@@ -52,7 +52,9 @@ use io_uring::{IoUring, opcode, squeue};
 
 use self::buffers::Buffers;
 use self::file::FileOps;
-use self::kernel::{Core, KIND_ACCEPT, KIND_IGNORED, KIND_RECV, KIND_SEND, KIND_SHIFT, Sending};
+use self::kernel::{
+    Core, KIND_ACCEPT, KIND_IGNORED, KIND_RECV, KIND_RECV_LARGE, KIND_SEND, KIND_SHIFT, Sending,
+};
 use self::slab::Slab;
 
 pub use self::bell::Bell;
@@ -68,8 +70,14 @@ const ROUNDS_PER_PASS_MAX: usize = 16;
 /// Most bytes of one send: a reply longer than that goes out in several, so that a slow reader's progress is seen.
 const SEND_BYTES_MAX: usize = 1 << 20;
 
-/// The one group of provided buffers.
+/// The groups of provided buffers.
 const BUFFER_GROUP: u16 = 0;
+const LARGE_BUFFER_GROUP: u16 = 1;
+
+/// Buffers for connections in the middle of something long, and the bytes of each. One receive and one round of the core's
+/// loop cost some 20 us: a value of 60 MB took 3,700 of them in buffers of the usual size.
+const LARGE_RECV_BUFFERS: u16 = 8;
+const LARGE_RECV_BUFFER_BYTES: u32 = 256 << 10;
 
 /// Sizes of one ring.
 #[derive(Debug, Clone)]
@@ -128,7 +136,8 @@ pub enum SocketEvent {
         /// Zero only if nothing could be sent.
         written: usize,
     },
-    /// No buffer was free for a receive, which has ended: arm it again once [`Ring::buffers_free`] is above zero.
+    /// No buffer was free for a receive, which has ended: arm it again once [`Ring::buffers_free`] is above zero, or, after
+    /// [`Ring::recv_large`], as an ordinary one.
     Starved,
     /// An accept or receive ended by [`Ring::cancel`] or [`Ring::close`].
     Cancelled,
@@ -164,21 +173,25 @@ impl Ring {
             .dontfork()
             .build(options.submissions)?;
         let buffers = Rc::new(Buffers::new(options.recv_buffers, options.recv_buffer_bytes)?);
-        // SAFETY: the memory has as many entries as said, and lives until the ring is closed: `Core` holds it, and its
-        // `uring` is dropped first.
-        unsafe {
-            uring.submitter().register_buf_ring_with_flags(
-                buffers.ring_address(),
-                buffers.count(),
-                BUFFER_GROUP,
-                0,
-            )?;
+        let large_buffers = Rc::new(Buffers::new(LARGE_RECV_BUFFERS, LARGE_RECV_BUFFER_BYTES)?);
+        for (group, buffers) in [(BUFFER_GROUP, &buffers), (LARGE_BUFFER_GROUP, &large_buffers)] {
+            // SAFETY: the memory has as many entries as said, and lives until the ring is closed: `Core` holds it, and
+            // its `uring` is dropped first.
+            unsafe {
+                uring.submitter().register_buf_ring_with_flags(
+                    buffers.ring_address(),
+                    buffers.count(),
+                    group,
+                    0,
+                )?;
+            }
+            buffers.fill();
         }
-        buffers.fill();
         uring.submitter().register_eventfd(bell.as_fd().as_raw_fd())?;
         let core = Core {
             uring: RefCell::new(uring),
             buffers,
+            large_buffers,
             backlog: RefCell::new(VecDeque::new()),
             files: RefCell::new(FileOps::new(options.file_ops_max)),
             sends: RefCell::new(Slab::new()),
@@ -244,12 +257,22 @@ impl Ring {
     /// Receives once, at most one buffer. Not until the socket is empty: one that is full would take all buffers, and more
     /// than its reader has memory for.
     pub fn recv(&self, socket: impl AsFd, token: u64) {
+        self.recv_from(&socket, BUFFER_GROUP, KIND_RECV, token);
+    }
+
+    /// As [`Ring::recv`], into one of a few buffers of 256 KiB: for a peer that is known to send that much. Worth asking for
+    /// only while [`Ring::large_buffers_free`] is above zero.
+    pub fn recv_large(&self, socket: impl AsFd, token: u64) {
+        self.recv_from(&socket, LARGE_BUFFER_GROUP, KIND_RECV_LARGE, token);
+    }
+
+    fn recv_from(&self, socket: &impl AsFd, group: u16, kind: u64, token: u64) {
         let fd = Fd(socket.as_fd().as_raw_fd());
         let entry = opcode::Recv::new(fd, std::ptr::null_mut(), 0)
-            .buf_group(BUFFER_GROUP)
+            .buf_group(group)
             .build()
             .flags(squeue::Flags::BUFFER_SELECT);
-        self.arm(entry, KIND_RECV, token);
+        self.arm(entry, kind, token);
     }
 
     /// Sends `buf[from..]`, which is not empty; the buffer comes back with the completion.
@@ -270,7 +293,7 @@ impl Ring {
     /// Ends the accept and the receive of a token; they answer `Cancelled`, unless they had ended before.
     pub fn cancel(&self, token: u64) {
         assert!(token <= TOKEN_MAX);
-        for kind in [KIND_ACCEPT, KIND_RECV] {
+        for kind in [KIND_ACCEPT, KIND_RECV, KIND_RECV_LARGE] {
             let entry = opcode::AsyncCancel::new(kind | token).build();
             self.core.push(entry.user_data(KIND_IGNORED));
         }
@@ -295,6 +318,11 @@ impl Ring {
     /// Receive buffers that the kernel still has.
     pub fn buffers_free(&self) -> usize {
         self.core.buffers.free()
+    }
+
+    /// The same, of those for [`Ring::recv_large`].
+    pub fn large_buffers_free(&self) -> usize {
+        self.core.large_buffers.free()
     }
 
     /// File operations that the kernel has not completed.

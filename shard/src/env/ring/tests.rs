@@ -181,6 +181,58 @@ fn a_receive_takes_one_buffer_and_starves_when_none_is_free() {
     });
 }
 
+/// Much at once, and where none of the few large buffers is free the ordinary ones do.
+#[test]
+fn a_large_receive_takes_a_large_buffer() {
+    let ring = ring_of(2, 64);
+    let (socket, mut peer) = pair();
+    let sender = thread::spawn(move || {
+        peer.write_all(&vec![1; 4 << 20]).unwrap();
+        peer
+    });
+    let mut held = Vec::new();
+    let mut received = 0;
+    for _ in 0..ring.large_buffers_free() {
+        ring.recv_large(&socket, 7);
+        pass_until(&ring, |completion| {
+            assert_eq!((completion.token, completion.more), (7, false));
+            let SocketEvent::Received(buffer) = completion.event else { panic!("{held:?}") };
+            received += buffer.len();
+            held.push(buffer);
+            true
+        });
+    }
+    assert!(held.iter().any(|buffer| buffer.len() > 16 << 10));
+    assert_eq!((ring.large_buffers_free(), ring.buffers_free()), (0, 2));
+    ring.recv_large(&socket, 7);
+    pass_until(&ring, |completion| {
+        assert!(matches!(completion.event, SocketEvent::Starved), "{completion:?}");
+        true
+    });
+    ring.recv(&socket, 7);
+    pass_until(&ring, |completion| {
+        let SocketEvent::Received(buffer) = completion.event else { panic!("{completion:?}") };
+        received += buffer.len();
+        true
+    });
+    held.clear();
+    ring.recv_large(&socket, 7);
+    pass_until(&ring, |completion| {
+        let SocketEvent::Received(buffer) = completion.event else { panic!("{completion:?}") };
+        assert!(buffer.iter().all(|&byte| byte == 1));
+        received += buffer.len();
+        ring.recv_large(&socket, 7);
+        received == 4 << 20
+    });
+    ring.cancel(7);
+    pass_until(&ring, |completion| {
+        assert!(matches!(completion.event, SocketEvent::Cancelled), "{completion:?}");
+        true
+    });
+    assert_eq!(ring.in_flight(), 0);
+    drop(sender.join().unwrap());
+}
+
 #[test]
 fn echo_with_two_small_buffers() {
     const CONNECTIONS: usize = 8;
