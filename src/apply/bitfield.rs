@@ -176,7 +176,7 @@ fn run(txn: &mut Txn<'_>, key: &[u8], steps: &[Step], out: &mut Vec<u8>) -> Outc
         };
         if let Some(number) = wanted {
             width.write(&mut bytes, offset, number);
-            changed = true;
+            changed |= number != before;
         }
         match answer.and_then(|number| i64::try_from(number).ok()) {
             Some(number) => writer::integer(out, number),

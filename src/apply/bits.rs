@@ -60,8 +60,14 @@ pub(super) fn setbit(txn: &mut Txn<'_>, args: Args<'_>, out: &mut Vec<u8>) -> Ou
         }
     };
     let (mut bytes, expires_at_ms) = txn.get(key)?.unwrap_or_default();
+    let held = bytes.len();
     grow_for(txn, &mut bytes, offset)?;
-    writer::integer(out, i64::from(bit_at(&bytes, offset)));
+    let was = bit_at(&bytes, offset);
+    writer::integer(out, i64::from(was));
+    if was == bit && bytes.len() == held {
+        // As in Redis, what changes nothing is no write: nobody who watches the key is told.
+        return Ok(());
+    }
     set_bit_at(&mut bytes, offset, bit);
     txn.put("setbit", key, bytes, expires_at_ms)
 }

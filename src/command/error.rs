@@ -202,7 +202,14 @@ impl CommandError {
     /// Appends the error reply.
     #[cold]
     pub fn write(&self, out: &mut Vec<u8>) {
-        writer::error(out, self);
+        let (before, bytes, after) = match self {
+            // The client's bytes as they are, whether they are text or not.
+            Self::HelloOption(bytes) => ("ERR Syntax error in HELLO option '", bytes, "'"),
+            Self::UnknownOption(bytes) => ("ERR Unrecognized option '", bytes, "'"),
+            Self::UnsupportedOption(bytes) => ("ERR Unsupported option ", bytes, ""),
+            _ => return writer::error(out, self),
+        };
+        writer::error_quoting(out, before, bytes, after);
     }
 }
 

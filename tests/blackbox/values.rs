@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::thread;
 
-use crate::common::{Client, Options, Random, Reply, Server, is_stand_in, skip};
+use crate::common::{
+    Client, Options, Peer, Random, Reply, Server, encode, is_stand_in, skip, transcript,
+};
 
 fn started(shards: u32) -> Server {
     Server::start(&Options { shards: Some(shards), memtable: Some("16MB"), ..Options::default() })
@@ -222,7 +224,7 @@ fn commands_over_keys_of_two_shards() {
         &["GET", &a],
         &["EXISTS", &a, &b],
     ];
-    let bytes: Vec<u8> = piped.iter().flat_map(|words| crate::common::encode(words)).collect();
+    let bytes: Vec<u8> = piped.iter().flat_map(|words| encode(words)).collect();
     client.send(&bytes).unwrap();
     let replies: Vec<Reply> = piped.iter().map(|_| client.reply().unwrap()).collect();
     let wanted = vec![
@@ -301,4 +303,33 @@ fn scan_returns_what_stays() {
         random.insert(client.say("RANDOMKEY").text());
     }
     assert!(random.len() > 3, "{random:?}");
+}
+
+/// Byte for byte what redis-server says: what leaves a value as it is tells nobody who watches the key.
+#[test]
+fn what_changes_no_bit_is_no_write() {
+    let Some(peer) = Peer::start() else { return };
+    let server = started(1);
+    for write in [
+        "SETBIT a 0 0",
+        "SETBIT a 0 1",
+        "SETBIT a 30 0",
+        "SETBIT absent 0 0",
+        "BITFIELD a set u8 0 97",
+        "BITFIELD a set u8 0 98",
+        "BITFIELD a incrby u8 0 0",
+        "BITFIELD a set u8 0 97 get u8 8",
+        "BITFIELD absent set u8 0 0",
+        "SETRANGE a 0 abc",
+        "EXPIRE a 100 \u{e9}",
+        "EXPIREAT a 100 GT \u{e9}",
+        "HELLO 2 \u{e9}",
+    ] {
+        let lines = ["DEL absent", "SET a abc", "WATCH a absent", write, "MULTI", "GET a", "EXEC"];
+        let pieces = lines.map(|line| encode(&line.split(' ').collect::<Vec<_>>()));
+        let pieces = pieces.each_ref().map(Vec::as_slice);
+        let [ours, theirs] = [server.port(), peer.port()]
+            .map(|port| String::from_utf8(transcript(port, &pieces).unwrap()).unwrap());
+        assert_eq!(ours, theirs, "{write}");
+    }
 }

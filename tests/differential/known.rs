@@ -35,7 +35,10 @@ pub(crate) const KNOWN: &[Known] = &[
                 .iter()
                 .any(|text| part.theirs.starts_with(text) && part.ours.starts_with(text))
                 || part.ours.starts_with(b"-ERR")
-                    && part.theirs.trim_ascii_end() == part.ours.trim_ascii_end();
+                    && part.theirs.trim_ascii_end() == part.ours.trim_ascii_end()
+                || part.ours.starts_with(b"-ERR")
+                    && part.words.iter().any(|word| word.contains(&0))
+                    && part.ours.starts_with(part.theirs.trim_ascii_end());
             error && part.words.iter().flatten().any(u8::is_ascii_control)
         },
     },
