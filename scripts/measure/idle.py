@@ -1,18 +1,53 @@
-"""scripts/bench idle: CPU of a server that nobody talks to."""
+"""scripts/bench idle: CPU of a server that nobody talks to, and what an idle connection takes.
 
+Each connection has set and read a value before it falls silent: what it keeps after that is counted, not what it never asked for.
+Memory is that of the process (RSS), before the connections and with them; what the kernel keeps for sockets is not in it.
+"""
+
+import resource
 import time
 
 from . import options
 from .bigdata import connect
 from .compare import redis_benchmark
+from .machine import CannotMeasure
 from .server import Home, Server
 
-HELP = "CPU of a server that nobody talks to, without and with open connections"
+HELP = "CPU of a server that nobody talks to, without and with open connections, and memory of one of ten thousand"
 NEEDS = ("redis",)
-OPTIONS = [options.Option("--idle-seconds", options.positive, 10, 3, "for which the CPU is watched")]
+OPTIONS = [
+    options.Option("--idle-seconds", options.positive, 10, 3, "for which the CPU is watched"),
+    options.Option("--many", options.whole, 10_000, 1_000, "connections of which the memory is judged"),
+]
 # Of one core, all threads together.
 CPU_PERCENT = 1.0
-CONNECTIONS = (0, 50)
+FEW = 50
+CONNECTION_KIB = 20
+SPARE_DESCRIPTORS = 200
+REQUESTS = b"SET idle value\r\nGET idle\r\n"
+REPLIES = b"+OK\r\n$5\r\nvalue\r\n"
+
+
+def check(args):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = args.many + SPARE_DESCRIPTORS
+    if hard < wanted:
+        raise CannotMeasure("--many %d: only %d open files are allowed" % (args.many, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+
+
+def used_once(port):
+    connection = connect(port)
+    connection.sendall(REQUESTS)
+    said = b""
+    while len(said) < len(REPLIES):
+        part = connection.recv(4096)
+        if not part:
+            raise CannotMeasure("the server closed a connection")
+        said += part
+    if said != REPLIES:
+        raise CannotMeasure("SET and GET were answered with %r" % said)
+    return connection
 
 
 def measure(program, connections, args):
@@ -21,13 +56,16 @@ def measure(program, connections, args):
         open_ones = []
         try:
             server.start()
-            redis_benchmark(server, "set", 20_000, 1, 50, 1_000_000, 100)
-            open_ones = [connect(server.port) for _ in range(connections)]
+            redis_benchmark(server, "set", 20_000, 1, FEW, 1_000_000, 100)
+            without = server.memory_mb("VmRSS")
+            open_ones = [used_once(server.port) for _ in range(connections)]
             time.sleep(3)
             before = server.cpu_seconds()
             time.sleep(args.idle_seconds)
             percent = 100 * (server.cpu_seconds() - before) / args.idle_seconds
-            return {"cpu_percent": percent, "rss": server.memory_mb("VmRSS")}
+            rss = server.memory_mb("VmRSS")
+            each_kib = 1024 * (rss - without) / connections if connections else None
+            return {"cpu_percent": percent, "rss": rss, "connection_kib": each_kib}
         finally:
             for connection in open_ones:
                 connection.close()
@@ -36,10 +74,13 @@ def measure(program, connections, args):
 
 def run(args, results):
     print("\nover %g s each" % args.idle_seconds)
-    for connections in CONNECTIONS:
+    for connections in (0, FEW, args.many):
         rows = {who: measure(program, connections, args) for who, program in (("redis", "redis-server"), ("ours", args.binary))}
         results.figures["%d connections" % connections] = rows
         what = "idle, %d connections" % connections
         percents = {who: row["cpu_percent"] for who, row in rows.items()}
         results.limit(what + ", CPU of a core", "%", percents["ours"], below=CPU_PERCENT, beside=percents["redis"])
         results.limit(what + ", RSS", "MB", rows["ours"]["rss"], beside=rows["redis"]["rss"])
+        if connections == args.many:
+            ours, theirs = rows["ours"]["connection_kib"], rows["redis"]["connection_kib"]
+            results.limit(what + ", memory of each", "KiB", ours, at_most=CONNECTION_KIB, beside=theirs)
