@@ -163,6 +163,8 @@ pub struct LsmConfig {
     /// Milliseconds; 0: off.
     pub latency_monitor_threshold: i64,
     pub latency_tracking: bool,
+    /// EXEC refuses a transaction that is not all in one shard.
+    pub atomic_transactions: bool,
     /// Flags of [`crate::live::notify`].
     pub notify_keyspace_events: u32,
     pub log_format: LogFormat,
@@ -223,6 +225,7 @@ impl Default for LsmConfig {
             slowlog_max_len: 128,
             latency_monitor_threshold: 0,
             latency_tracking: true,
+            atomic_transactions: false,
             notify_keyspace_events: 0,
             log_format: LogFormat::Text,
             log_level: LogLevel::Info,

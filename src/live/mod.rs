@@ -81,6 +81,7 @@ enum Number {
     LatencyMonitorThreshold,
     LatencyTracking,
     ProtectedMode,
+    AtomicTransactions,
 }
 
 /// How they are written, and what they may be.
@@ -93,7 +94,7 @@ struct NumberRule {
     is_switch: bool,
 }
 
-const NUMBERS: [NumberRule; 5] = [
+const NUMBERS: [NumberRule; 6] = [
     NumberRule {
         number: Number::SlowlogLogSlowerThan,
         name: "slowlog-log-slower-than",
@@ -125,6 +126,13 @@ const NUMBERS: [NumberRule; 5] = [
     NumberRule {
         number: Number::ProtectedMode,
         name: "protected-mode",
+        least: 0,
+        most: 1,
+        is_switch: true,
+    },
+    NumberRule {
+        number: Number::AtomicTransactions,
+        name: "atomic-transactions",
         least: 0,
         most: 1,
         is_switch: true,
@@ -252,6 +260,7 @@ impl Live {
             (Number::LatencyMonitorThreshold, config.latency_monitor_threshold),
             (Number::LatencyTracking, i64::from(config.latency_tracking)),
             (Number::ProtectedMode, i64::from(config.protected_mode)),
+            (Number::AtomicTransactions, i64::from(config.atomic_transactions)),
         ] {
             live.store(Change::Number(number, value));
         }
@@ -346,6 +355,11 @@ impl Live {
     /// Whether somebody heeds the wish. Does not wait: the channel has no bound, and one message a SHUTDOWN.
     pub(crate) fn ask_to_stop(&self, save: bool) -> bool {
         self.stop.get().is_some_and(|stop| stop.send(StopWish { save }).is_ok())
+    }
+
+    /// EXEC refuses what would not be atomic.
+    pub(crate) fn atomic_transactions(&self) -> bool {
+        self.number(Number::AtomicTransactions) != 0
     }
 
     /// Clients of other machines are refused: there is no password.

@@ -119,6 +119,13 @@ fn exec(
         return answer(conn, |out| writer::null_array(out, protocol));
     }
     let commands = transaction.commands();
+    if home == Home::Many && facts.live.atomic_transactions() {
+        conn.end_transaction();
+        conn.watch = None;
+        let text = "EXECABORT Transaction discarded because of: it is not all in one shard (atomic-transactions yes); \
+                    keys with one {hash tag} are";
+        return refuse(conn, &CommandError::text(text));
+    }
     if home == Home::Many {
         let replay = conn.transaction.take().map(Transaction::into_replay).unwrap_or_default();
         conn.watch = None;

@@ -305,6 +305,42 @@ fn scan_returns_what_stays() {
     assert!(random.len() > 3, "{random:?}");
 }
 
+/// `atomic-transactions yes`: what would not be atomic is refused as a whole, and what is in one shard is not.
+#[test]
+fn transactions_over_several_shards_can_be_refused() {
+    let server = started(2);
+    let mut client = server.client();
+    if is_stand_in() {
+        return skip("every transaction of Redis is atomic");
+    }
+    assert_eq!(client.say("CONFIG SET atomic-transactions yes"), Reply::ok());
+    let mut exec = |commands: &[&str]| {
+        client.say("MULTI");
+        for command in commands {
+            assert_eq!(client.say(command), Reply::Simple("QUEUED".into()));
+        }
+        client.say("EXEC")
+    };
+    let spread: Vec<String> = (0..20).map(|number| format!("SET spread:{number} v")).collect();
+    let spread: Vec<&str> = spread.iter().map(String::as_str).collect();
+    for refused in [&spread[..], &["SET {t}1 v", "DBSIZE"]] {
+        let reply = exec(refused);
+        assert!(reply.text().starts_with("EXECABORT"), "{reply:?}");
+        assert!(reply.text().contains("atomic-transactions"), "{reply:?}");
+    }
+    let done = exec(&["SET {t}2 v", "PING", "GET {t}2"]);
+    assert_eq!(
+        done,
+        Reply::Array(vec![Reply::ok(), Reply::Simple("PONG".into()), Reply::bulk("v")])
+    );
+    assert_eq!(client.say("KEYS *"), Reply::Array(vec![Reply::bulk("{t}2")]), "nothing was run");
+    assert_eq!(client.say("CONFIG SET atomic-transactions no"), Reply::ok());
+    client.say("MULTI");
+    client.say("SET {t}1 v");
+    client.say("DBSIZE");
+    assert_eq!(client.say("EXEC"), Reply::Array(vec![Reply::ok(), Reply::Integer(2)]));
+}
+
 /// Byte for byte what redis-server says: what leaves a value as it is tells nobody who watches the key.
 #[test]
 fn what_changes_no_bit_is_no_write() {

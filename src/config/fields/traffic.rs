@@ -76,6 +76,14 @@ pub(super) static FIELDS: &[Field] = &[
         get: |config| Some(quoted(yes_no(config.latency_tracking))),
     },
     Field {
+        name: "atomic_transactions",
+        doc: "yes: EXEC refuses a transaction whose keys lie in several shards, or with a command over all of them: it would not be\n\
+              atomic. Keys with one {hash tag} lie in one shard. no: it runs like the pipeline of its commands.",
+        default: "no",
+        set: |config, text| yes_or_no(text).map(|on| config.atomic_transactions = on),
+        get: |config| Some(quoted(yes_no(config.atomic_transactions))),
+    },
+    Field {
         name: "notify_keyspace_events",
         doc: "Which events of keys are published, in Redis' letters, as KEA; empty: none.",
         default: "",
