@@ -15,8 +15,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::common::{
-    Client, Options, Reply, Server, is_stand_in, program, program_command, run_to_end, skip,
-    temp_dir,
+    Client, Options, Reply, Server, free_port, is_stand_in, program, program_command, run_to_end,
+    skip, temp_dir,
 };
 
 const DAMAGED: i32 = 65;
@@ -431,6 +431,30 @@ fn a_server_that_cannot_save_goes_on() {
         thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(server.client().say("PING"), Reply::Simple("PONG".into()));
+}
+
+/// `POST /backup` makes what `restore` takes, and says where it is; the same name again is refused.
+#[test]
+fn a_backup_over_http_is_restored() {
+    if is_stand_in() {
+        return;
+    }
+    let server = Server::start(&Options { http: Some(free_port()), ..two_shards() });
+    fill(&mut server.client(), 0, 300);
+    let mut http = server.http();
+    let made = http.post("/backup", r#"{"name":"by-http"}"#);
+    assert_eq!(made.status, 200, "{made:?}");
+    let path = server.data_dir().join("backups/by-http");
+    let said = made.json();
+    assert_eq!(said["name"], "by-http");
+    assert_eq!(Path::new(said["reply"].as_str().unwrap()), fs::canonicalize(&path).unwrap());
+    let again = http.post("/backup", r#"{"name":"by-http"}"#);
+    assert!(again.status >= 400 && again.text().contains("it exists"), "{again:?}");
+    let outside = http.post("/backup", r#"{"name":"../by-http"}"#);
+    assert!(outside.status >= 400 && outside.text().contains("is no name"), "{outside:?}");
+    let home = Rc::new(temp_dir());
+    restored(&path, &home.path().join("d"), &[]);
+    verify_filled(&mut serve(&home).client(), 300);
 }
 
 #[test]
