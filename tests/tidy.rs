@@ -19,6 +19,7 @@ const UNSAFE_ALLOWED: &[(&str, &str)] = &[
     ("shard/src/env/glommio/tests.rs", "the CPU time of a thread"),
     ("shard/src/memtable/raw.rs", "entries addressed by pointer inside an arena"),
     ("shard/src/prefetch.rs", "the instruction that fetches a cache line"),
+    ("shard/src/huge_pages.rs", "the advice that a large buffer gets huge pages"),
     ("shard/src/tests/allocations.rs", "an allocator that notes the largest request"),
     ("src/runtime", "file descriptors and signals of the executors"),
     ("src/net", "sockets on the core's ring"),
