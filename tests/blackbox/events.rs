@@ -28,6 +28,8 @@ fn commands_tell_what_they_did() {
         "COPY {k}b {k}c",
         "GETDEL {k}c",
         "MSET {k}d 1 {k}e 2",
+        "SETBIT {k}d 6 1",
+        // Set already: nothing was done.
         "SETBIT {k}d 3 1",
         "DEL {k}b {k}absent",
         "EXPIREAT {k}d 1",
