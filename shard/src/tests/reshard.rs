@@ -149,11 +149,11 @@ fn every_key_is_in_its_new_shard_and_the_old_ones_are_as_they_were() {
 async fn nothing_is_left_over(env: &SimEnv) {
     for Target { dir, identity } in targets(1, 2) {
         let state = Manifest::read(env, &dir, identity).await.unwrap().state;
-        let named = state.version.tables().count();
+        let in_manifest = state.version.tables().count();
         let names = env.list(&dir).await.unwrap();
         let found =
             names.iter().filter(|name| matches!(FileName::parse(name), Some(FileName::Table(_))));
-        assert_eq!(found.count(), named, "{}", dir.display());
+        assert_eq!(found.count(), in_manifest, "{}", dir.display());
     }
 }
 
