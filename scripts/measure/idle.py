@@ -4,13 +4,12 @@ Each connection has set and read a value before it falls silent: what it keeps a
 Memory is that of the process (RSS), before the connections and with them; what the kernel keeps for sockets is not in it.
 """
 
-import resource
 import time
 
 from . import options
-from .bigdata import connect
+from .bigdata import connect, receive
 from .compare import redis_benchmark
-from .machine import CannotMeasure
+from .machine import CannotMeasure, need_files
 from .server import Home, Server
 
 HELP = "CPU of a server that nobody talks to, without and with open connections, and memory of one of ten thousand"
@@ -23,28 +22,18 @@ OPTIONS = [
 CPU_PERCENT = 1.0
 FEW = 50
 CONNECTION_KIB = 20
-SPARE_DESCRIPTORS = 200
 REQUESTS = b"SET idle value\r\nGET idle\r\n"
 REPLIES = b"+OK\r\n$5\r\nvalue\r\n"
 
 
 def check(args):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = args.many + SPARE_DESCRIPTORS
-    if hard < wanted:
-        raise CannotMeasure("--many %d: only %d open files are allowed" % (args.many, hard))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+    need_files("--many", args.many)
 
 
 def used_once(port):
     connection = connect(port)
     connection.sendall(REQUESTS)
-    said = b""
-    while len(said) < len(REPLIES):
-        part = connection.recv(4096)
-        if not part:
-            raise CannotMeasure("the server closed a connection")
-        said += part
+    said = receive(connection, len(REPLIES))
     if said != REPLIES:
         raise CannotMeasure("SET and GET were answered with %r" % said)
     return connection

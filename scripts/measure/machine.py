@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 TICKS = os.sysconf("SC_CLK_TCK")
 # More than this share of one core used by others spoils a measurement.
 BUSY_PERCENT = 8
+SPARE_DESCRIPTORS = 200
 
 
 class CannotMeasure(Exception):
@@ -103,6 +105,15 @@ def release_build(words, program):
 
 def built_server():
     return release_build([], "rusty-lsm")
+
+
+def need_files(option, count):
+    """`count` connections of our own, and what a run has open beside them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + SPARE_DESCRIPTORS
+    if hard < wanted:
+        raise CannotMeasure("%s %d: only %d open files are allowed" % (option, count, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def need(program, otherwise="no program at %s"):

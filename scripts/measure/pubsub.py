@@ -4,14 +4,13 @@ A thread reads what the subscribers are sent, all of them now and then, so that 
 that of PUBLISH, each answered before the next one (or `--depth` at a time); every subscriber must get every message, in order.
 """
 
-import resource
 import socket
 import statistics
 import threading
 import time
 
 from . import options
-from .machine import CannotMeasure
+from .machine import CannotMeasure, need_files
 from .server import Home, Server
 
 HELP = "beside redis-server: messages of one publisher to a thousand subscribers"
@@ -27,16 +26,10 @@ RATE = 0.8
 READ_BYTES = 1 << 20
 READ_EVERY_S = 0.02
 DONE_WITHIN_S = 60
-SPARE_DESCRIPTORS = 200
 
 
 def check(args):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = args.subscribers + SPARE_DESCRIPTORS
-    if soft < wanted:
-        if hard < wanted:
-            raise CannotMeasure("--subscribers %d: only %d open files are allowed" % (args.subscribers, hard))
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    need_files("--subscribers", args.subscribers)
 
 
 def subscribe(port, count):

@@ -9,8 +9,9 @@ import statistics
 import subprocess
 import time
 
+from crashloop.resp import Connection, ReplyError, encode
+
 from . import options
-from .bigdata import connect
 from .machine import CannotMeasure
 from .server import Home, Server
 
@@ -32,37 +33,24 @@ ESTIMATE_ERROR = 0.05
 BATCH = 1000
 
 
-class Client:
-    """One connection: words out, a reply in."""
-
-    def __init__(self, port):
-        self.connection = connect(port)
-        self.replies = self.connection.makefile("rb")
-
-    def send(self, *words):
-        parts = [b"*%d\r\n" % len(words)]
-        parts += [b"$%d\r\n%s\r\n" % (len(word), word) for word in (str(word).encode() for word in words)]
-        self.connection.sendall(b"".join(parts))
+class Client(Connection):
+    """One connection to a server that must not refuse anything."""
 
     def ask(self, *words):
-        self.send(*words)
-        return self.reply()
+        self.send(encode(*words))
+        return self.answer()
 
-    def reply(self):
-        head = self.replies.readline().rstrip()
-        if head[:1] == b"*":
-            return [self.reply() for _ in range(int(head[1:]))]
-        if head[:1] == b"$":
-            return self.replies.read(int(head[1:]) + 2)[:-2]
-        if head[:1] in (b"-", b""):
-            raise CannotMeasure("the server answered %r" % head)
-        return int(head[1:]) if head[:1] == b":" else head[1:]
+    def answer(self):
+        said = self.reply()
+        if isinstance(said, ReplyError):
+            raise CannotMeasure("the server answered %r" % said)
+        return said
 
     def scan(self, pattern, count):
         """All keys of one SCAN from 0 to 0; a key as often as it came."""
         cursor, keys = b"0", []
         while True:
-            cursor, page = self.ask("SCAN", cursor.decode(), "MATCH", pattern, "COUNT", count)
+            cursor, page = self.ask("SCAN", cursor, "MATCH", pattern, "COUNT", str(count))
             keys += page
             if cursor == b"0":
                 return keys
@@ -71,10 +59,9 @@ class Client:
 def load_kept(client, count, value_bytes):
     for first in range(0, count, BATCH):
         last = min(first + BATCH, count)
-        for number in range(first, last):
-            client.send("SET", "stays:%d" % number, ("%d:" % number).ljust(value_bytes, "v"))
+        client.send(b"".join(encode("SET", "stays:%d" % number, ("%d:" % number).ljust(value_bytes, "v")) for number in range(first, last)))
         for _ in range(first, last):
-            client.reply()
+            client.answer()
 
 
 def churn(server, args):

@@ -14,7 +14,7 @@ from .compare import redis_benchmark
 from .machine import CannotMeasure
 from .server import Home, Server
 
-HELP = "10 minutes of keys that live for seconds: the directory's size during it and behind it"
+HELP = "10 minutes of keys that live for seconds: does the space of the tables come back?"
 NEEDS = ("redis",)
 OPTIONS = [
     options.Option("--keys", options.whole, 1_000_000, 100_000, "keys that end, drawn at random"),
@@ -86,4 +86,3 @@ def run(args, results):
     results.limit("back to the base after", "s", taken, at_most=args.return_seconds)
     if left != kept:
         results.wrong("DBSIZE %d after all others have ended: %d keys stay" % (left, kept))
-

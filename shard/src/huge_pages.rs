@@ -13,10 +13,15 @@ const PAGE_BYTES: usize = 4 << 10;
 
 /// Asks for huge pages in `bytes` bytes of memory from `start` that nobody has touched yet. Nothing if they are fewer than
 /// [`HUGE_BUFFER_BYTES_MIN`], or if the kernel has none. One system call.
+#[inline]
 pub fn prefer_huge_pages(start: *const u8, bytes: usize) {
-    if bytes < HUGE_BUFFER_BYTES_MIN {
-        return;
+    if bytes >= HUGE_BUFFER_BYTES_MIN {
+        advise(start, bytes);
     }
+}
+
+#[cold]
+fn advise(start: *const u8, bytes: usize) {
     let skipped = start.align_offset(PAGE_BYTES);
     let len = (bytes - skipped) / PAGE_BYTES * PAGE_BYTES;
     #[expect(unsafe_code, reason = "the one system call that this module is for")]

@@ -76,6 +76,9 @@ pub enum CommandError {
 
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((before, bytes, after)) = self.quoting() {
+            return write!(f, "{before}{}{after}", quoted(bytes));
+        }
         match self {
             Self::Arity(name) => write!(f, "ERR wrong number of arguments for '{name}' command"),
             Self::Syntax => f.write_str("ERR syntax error"),
@@ -90,9 +93,6 @@ impl fmt::Display for CommandError {
                 f.write_str("ERR Protocol version is not an integer or out of range")
             }
             Self::NoProtocol => f.write_str("NOPROTO unsupported protocol version"),
-            Self::HelloOption(option) => {
-                write!(f, "ERR Syntax error in HELLO option '{}'", quoted(option))
-            }
             Self::WrongPassword => {
                 f.write_str("WRONGPASS invalid username-password pair or user is disabled.")
             }
@@ -116,16 +116,10 @@ impl fmt::Display for CommandError {
             Self::NameCharacters(what) => {
                 write!(f, "ERR {what} cannot contain spaces, newlines or special characters.")
             }
-            Self::UnknownOption(option) => {
-                write!(f, "ERR Unrecognized option '{}'", quoted(option))
-            }
             Self::NoSuchCommand => f.write_str("ERR Invalid command specified"),
             Self::NoKeys => f.write_str("ERR The command has no key arguments"),
             Self::WrongCount => {
                 f.write_str("ERR Invalid number of arguments specified for command")
-            }
-            Self::UnsupportedOption(option) => {
-                write!(f, "ERR Unsupported option {}", quoted(option))
             }
             Self::ValueTooLong => {
                 f.write_str("ERR string exceeds maximum allowed size (proto-max-bulk-len)")
@@ -161,21 +155,13 @@ impl fmt::Display for CommandError {
                 "ERR a transaction holds at most {TRANSACTION_COMMANDS_MAX} commands and {TRANSACTION_BYTES_MAX} bytes"
             ),
             Self::Cursor => f.write_str("ERR invalid cursor"),
-            Self::UnknownSetting(name) => write!(
-                f,
-                "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                quoted(name)
-            ),
-            Self::SubcommandArity(name, parent) => write!(
-                f,
-                "ERR unknown subcommand or wrong number of arguments for '{}'. Try {parent} HELP.",
-                quoted(name)
-            ),
+            // What is wrong may have a client's bytes in it, too: all of it is made harmless as a text.
             Self::Setting(name, problem) => write!(
                 f,
                 "ERR CONFIG SET failed (possibly related to argument '{}') - {problem}",
                 quoted(name)
             ),
+            _ => unreachable!("it quotes"),
         }
     }
 }
@@ -199,17 +185,31 @@ impl CommandError {
         Self::Setting(shortened(name), problem.into())
     }
 
+    /// The client's bytes that the text quotes, as they came, and what stands before and behind them.
+    fn quoting(&self) -> Option<(&'static str, &[u8], Cow<'static, str>)> {
+        Some(match self {
+            Self::HelloOption(option) => ("ERR Syntax error in HELLO option '", option, "'".into()),
+            Self::UnknownOption(option) => ("ERR Unrecognized option '", option, "'".into()),
+            Self::UnsupportedOption(option) => ("ERR Unsupported option ", option, "".into()),
+            Self::UnknownSetting(name) => {
+                ("ERR Unknown option or number of arguments for CONFIG SET - '", name, "'".into())
+            }
+            Self::SubcommandArity(name, parent) => (
+                "ERR unknown subcommand or wrong number of arguments for '",
+                name,
+                format!("'. Try {parent} HELP.").into(),
+            ),
+            _ => return None,
+        })
+    }
+
     /// Appends the error reply.
     #[cold]
     pub fn write(&self, out: &mut Vec<u8>) {
-        let (before, bytes, after) = match self {
-            // The client's bytes as they are, whether they are text or not.
-            Self::HelloOption(bytes) => ("ERR Syntax error in HELLO option '", bytes, "'"),
-            Self::UnknownOption(bytes) => ("ERR Unrecognized option '", bytes, "'"),
-            Self::UnsupportedOption(bytes) => ("ERR Unsupported option ", bytes, ""),
-            _ => return writer::error(out, self),
+        let Some((before, bytes, after)) = self.quoting() else {
+            return writer::error(out, self);
         };
-        writer::error_quoting(out, before, bytes, after);
+        writer::error_quoting(out, before, bytes, &after);
     }
 }
 

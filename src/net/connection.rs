@@ -324,6 +324,12 @@ impl Connection {
         self.queued_room.set(&self.ledger.input, 0);
     }
 
+    /// With the watches that belong to it.
+    pub(crate) fn leave_transaction(&mut self) {
+        self.end_transaction();
+        self.watch = None;
+    }
+
     /// Adds what was received, or what the parser left of it.
     pub(crate) fn push_input(&mut self, bytes: &[u8]) {
         if self.input_from == self.input.len() {

@@ -505,8 +505,7 @@ impl Round<'_> {
         let out = conn.replies.buffer();
         let flow = command::run(&mut conn.session, self.facts, spec, args, out);
         if spec.id == CommandId::Reset {
-            conn.end_transaction();
-            conn.watch = None;
+            conn.leave_transaction();
             conn.replies.reset_mute();
         }
         let wait = match flow {

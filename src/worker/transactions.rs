@@ -59,8 +59,7 @@ pub(super) fn run(
         }
         CommandId::Discard if conn.transaction.is_none() => "ERR DISCARD without MULTI",
         CommandId::Discard => {
-            conn.end_transaction();
-            conn.watch = None;
+            conn.leave_transaction();
             return answer(conn, writer::ok);
         }
         CommandId::Unwatch => {
@@ -84,8 +83,7 @@ pub(super) fn run(
 
 /// EXEC with arguments: it takes none, and ends the transaction all the same.
 pub(super) fn abort(conn: &mut Connection, spec: &Spec) -> Dispatched {
-    conn.end_transaction();
-    conn.watch = None;
+    conn.leave_transaction();
     let why = CommandError::Arity(spec.name).to_string();
     let why = why.trim_start_matches("ERR ");
     let text = format!("EXECABORT Transaction discarded because of: {why}");
@@ -103,8 +101,7 @@ fn exec(
     };
     let home = transaction.home();
     if transaction.has_failed() {
-        conn.end_transaction();
-        conn.watch = None;
+        conn.leave_transaction();
         let text = "EXECABORT Transaction discarded because of previous errors.";
         return refuse(conn, &CommandError::text(text));
     }
@@ -113,15 +110,13 @@ fn exec(
         return Dispatched::Later;
     }
     if conn.watch.as_ref().is_some_and(crate::watch::Flag::is_set) {
-        conn.end_transaction();
-        conn.watch = None;
+        conn.leave_transaction();
         let protocol = conn.session.protocol;
         return answer(conn, |out| writer::null_array(out, protocol));
     }
     let commands = transaction.commands();
     if home == Home::Many && facts.live.atomic_transactions() {
-        conn.end_transaction();
-        conn.watch = None;
+        conn.leave_transaction();
         let text = "EXECABORT Transaction discarded because of: it is not all in one shard (atomic-transactions yes); \
                     keys with one {hash tag} are";
         return refuse(conn, &CommandError::text(text));
@@ -152,8 +147,7 @@ fn exec(
     let watch = conn.watch.as_ref();
     let result = dispatcher.exec(home, key, words.args(), watch, &mut parts);
     if matches!(result, Dispatched::Next | Dispatched::Barrier) {
-        conn.end_transaction();
-        conn.watch = None;
+        conn.leave_transaction();
     }
     result
 }

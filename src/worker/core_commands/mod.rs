@@ -135,8 +135,7 @@ impl Worker {
             self.forget_monitor(key);
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
-        conn.end_transaction();
-        conn.watch = None;
+        conn.leave_transaction();
         conn.replies.reset_mute();
         crate::command::reset(&mut conn.session, &self.shared.live, conn.replies.buffer());
         conn.replies.done(SeqNo(0));
