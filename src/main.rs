@@ -29,6 +29,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const SAME_WISH: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    end_with_a_panic();
     match Cli::parse().command {
         Command::Ping(args) => run_ping(&args),
         Command::Start(args) => match run_start(&args) {
@@ -59,6 +60,16 @@ fn main() -> ExitCode {
         Command::Completions(args) => end(terminal::completions(&args)),
         Command::Man(args) => end(terminal::man(&args)),
     }
+}
+
+/// A panic ends the process, whichever thread it was in. Release builds abort anyway; those for tests unwind, because tests
+/// must, and a binary beside them that did not would need each dependency a second time.
+fn end_with_a_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        std::process::abort();
+    }));
 }
 
 /// What a tool ends with: whether it left no damage, or why it could not look.

@@ -218,9 +218,19 @@ async function main() {
     await page.type('#secret', 'wrong');
     await page.keyboard.press('Enter');
     await until(() => document.getElementById('login').open && document.getElementById('login-note').textContent.includes('not right'));
+    // A request of the wrong token, whose refusal comes when the right one is already there.
+    await page.evaluate(() => {
+      const real = window.fetch;
+      const held = new Promise(free => { window.freeRefusal = free; });
+      window.fetch = (...request) => real(...request).then(async response => { await held; return response; });
+      window.refused = ask('GET', '/slowlog').then(() => 'answered', error => error.status);
+      window.fetch = real;
+    });
     await page.type('#secret', 'open sesame');
     await page.keyboard.press('Enter');
     await says('state', 'ready');
+    assert.strictEqual(await page.evaluate(() => { window.freeRefusal(); return window.refused; }), 401);
+    assert.strictEqual(await page.$eval('#login', dialog => dialog.open), false, 'a late refusal of other words asks again');
     step('it asks for the token');
     console.log(`all ${steps.length} steps passed`);
   } finally {

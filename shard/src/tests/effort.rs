@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! SIM_SEED=7 cargo test -p shard --features sim --lib tests::crash
-//! SIM_SEEDS=50 SIM_OPS=2000 SIM_EVERY=1 cargo test -p shard --profile sim --features sim --lib tests::crash
+//! SIM_SEEDS=50 SIM_OPS=2000 SIM_EVERY=1 cargo test -p shard --features sim --lib tests::crash
 //! ```
 
 use std::ops::Range;
