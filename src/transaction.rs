@@ -63,6 +63,11 @@ fn can_be_answered_ahead(spec: &Spec) -> bool {
     !spec.flags.has(Flags::NO_AUTH) && spec.id != CommandId::Debug
 }
 
+/// Whether a transaction of `commands` may get one more, which makes it `bytes` large.
+fn has_room(commands: usize, bytes: usize) -> bool {
+    commands < TRANSACTION_COMMANDS_MAX && bytes <= TRANSACTION_BYTES_MAX
+}
+
 impl Transaction {
     /// A command was refused before it could be queued.
     pub(crate) fn fail(&mut self) {
@@ -96,9 +101,7 @@ impl Transaction {
         args: Args<'_>,
         slots: &SlotTable,
     ) -> Result<(), CommandError> {
-        if self.commands == TRANSACTION_COMMANDS_MAX
-            || self.words.bytes() + args.data_bytes() > TRANSACTION_BYTES_MAX
-        {
+        if !has_room(self.commands, self.words.bytes() + args.data_bytes()) {
             self.failed = true;
             return Err(CommandError::TransactionTooLarge);
         }
@@ -212,6 +215,19 @@ mod tests {
         }
         assert_eq!(seen, [("ping", 1), ("set", 3), ("rename", 3), ("get", 2)]);
         assert!(replay.is_done());
+    }
+
+    #[test]
+    fn a_transaction_is_bounded_and_has_failed_then() {
+        assert!(has_room(TRANSACTION_COMMANDS_MAX - 1, TRANSACTION_BYTES_MAX));
+        assert!(!has_room(TRANSACTION_COMMANDS_MAX, 0));
+        assert!(!has_room(0, TRANSACTION_BYTES_MAX + 1));
+        let mut full = Transaction { commands: TRANSACTION_COMMANDS_MAX, ..Transaction::default() };
+        let (spec, slots) = (command::lookup(b"PING").unwrap(), SlotTable::contiguous(2));
+        let words: OwnedArgs = [&b"PING"[..]].into_iter().collect();
+        full.queue(spec, words.args(), &slots).unwrap_err();
+        assert!(full.has_failed());
+        assert_eq!((full.commands(), full.words.args().len()), (TRANSACTION_COMMANDS_MAX, 1));
     }
 
     #[test]

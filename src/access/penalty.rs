@@ -96,6 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn who_meets_a_guesser_in_a_place_does_not_wait_for_him() {
+        let place = [(); 1].map(|()| AtomicU64::new(0)).into();
+        let penalties = Penalties { places: place, ..Penalties::default() };
+        let at = Duration::from_secs(1);
+        let ms = |peer: &str| penalties.failed(peer, at).as_millis();
+        assert_eq!([ms("10.0.0.1:5"), ms("10.0.0.1:5"), ms("10.0.0.2:5")], [100, 200, 100]);
+        penalties.succeeded("10.0.0.1:5");
+        assert_eq!(ms("10.0.0.2:5"), 200, "his own failures were not another's to end");
+    }
+
+    #[test]
     fn many_addresses_take_no_more_memory() {
         let penalties = Penalties::default();
         for address in 0..100_000_u32 {
