@@ -89,10 +89,10 @@ mod tests {
         assert_eq!(ms("10.0.0.1:5", at(4)), 200);
         assert_eq!(ms("10.0.0.1:5", at(64)), 100, "forgotten after a minute");
         assert_eq!((ms("[fd00::1]:1", at(9)), ms("[fd00::ffff:2]:1", at(9))), (100, 200));
-        for _ in 0..300 {
-            assert!(ms("10.0.0.9:1", at(9)) <= 5000, "the count does not wrap");
+        for time in 0..300 {
+            let cost = ms("10.0.0.9:1", at(9));
+            assert!(time < 6 || cost == 5000, "the count does not wrap: {cost} at the {time}th");
         }
-        assert_eq!(ms("10.0.0.9:1", at(9)), 5000);
     }
 
     #[test]

@@ -177,7 +177,9 @@ mod tests {
         assert_eq!(taken, ["__keyspace@0__:a expired", "__keyevent@0__:expired a"]);
         assert_eq!(texts(&events.take(SeqNo(9), SeqNo(8))), ["__keyevent@0__:expired b"]);
         events.note(set("Ex"), NotifyClass::Expired, "expired", b"c");
+        assert!(events.take(SeqNo(10), SeqNo(9)).is_empty());
+        events.note(set("Ex"), NotifyClass::Expired, "expired", b"d");
         events.forget();
-        assert!(events.is_empty());
+        assert!(events.is_empty() && events.take(SeqNo(11), SeqNo(11)).is_empty());
     }
 }
