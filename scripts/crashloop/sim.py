@@ -30,7 +30,7 @@ ONCE = [
 
 def build():
     """The test program, optimised, with every assertion on."""
-    command = ["cargo", "test", "--locked", "-q", "-p", "shard", "--profile", "sim", "--features", "sim", "--lib", "--no-run"]
+    command = ["cargo", "test", "--locked", "-q", "-p", "shard", "--features", "sim", "--lib", "--no-run"]
     done = subprocess.run(command + ["--message-format=json"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     messages = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     programs = [message["executable"] for message in messages if message.get("executable")]

@@ -161,7 +161,11 @@ impl fmt::Display for CommandError {
                 "ERR CONFIG SET failed (possibly related to argument '{}') - {problem}",
                 quoted(name)
             ),
-            _ => unreachable!("it quotes"),
+            Self::HelloOption(_)
+            | Self::UnknownOption(_)
+            | Self::UnsupportedOption(_)
+            | Self::UnknownSetting(_)
+            | Self::SubcommandArity(..) => unreachable!("it quotes"),
         }
     }
 }
