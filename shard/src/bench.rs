@@ -31,6 +31,7 @@ impl Frames {
             offset: 8192,
             first_seq: SeqNo(1000),
             synced_upto: 4096,
+            grain_bytes: crate::wal::GRAIN_BYTES,
         };
         let frame = self.builder.finish(head);
         let bytes = frame.len();

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use crate::backlog::Calm;
 use crate::batch::Op;
-use crate::env::{Env, Queue};
+use crate::env::{Env, Queue, align_up};
 use crate::error::Result;
 use crate::event::Event;
 use crate::key::SeqNo;
@@ -51,6 +51,9 @@ const SYNC_LOOKS: u32 = 10;
 /// Unsynced bytes under the weaker policies that start a sync early, so that the change of a segment, which must wait
 /// for all of the old one, has little left to wait for.
 const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+
+/// The part of a segment that is not worth a sync of its own before the last one: 64 KiB of 16 MiB.
+const LAST_SYNC_PART: u64 = 256;
 
 /// The frame that gathers.
 #[derive(Debug)]
@@ -187,17 +190,18 @@ impl<E: Env> LogSync<E> {
     }
 }
 
-/// Make `segment` durable: then everything up to `seq` is.
+/// Make `segment` durable as far as `upto`: then every operation up to `seq` is.
 #[derive(Debug)]
 struct SyncOrder<E: Env> {
     segment: Rc<Segment<E>>,
+    upto: u64,
     seq: SeqNo,
 }
 
 impl<E: Env> Committer<E> {
     pub(crate) fn new(shard: Shard<E>, segment: Segment<E>) -> Self {
         shard.inner.sync.upto.set(segment.next_offset());
-        shard.inner.space.log_room.set(segment.room());
+        shard.inner.space.log_room.set(segment.whole_room());
         // The chain that the segment begins with is the first one.
         let witnesses_wanted = if segment.is_durable_on_write() { WITNESSES - 1 } else { 0 };
         Self { shard, segment: Rc::new(segment), unsynced_bytes: 0, witnesses_wanted }
@@ -240,7 +244,7 @@ impl<E: Env> Committer<E> {
                 shard.inner.commit_wanted.wait().await;
             }
             if self.sync_is_due() {
-                self.order_sync();
+                self.order_sync().await?;
             }
         }
     }
@@ -251,7 +255,7 @@ impl<E: Env> Committer<E> {
             return false;
         }
         let due = || self.shard.env().now().saturating_sub(sync.began.get()) >= SYNC_INTERVAL;
-        let many = self.unsynced_bytes >= UNSYNCED_BYTES_MAX;
+        let many = self.unsynced_bytes >= UNSYNCED_BYTES_MAX || self.segment_ends_soon();
         match self.shard.policy() {
             // A segment of a weaker policy, still in use: each frame is synced as soon as the one before it is.
             SyncPolicy::Always => true,
@@ -260,17 +264,34 @@ impl<E: Env> Committer<E> {
         }
     }
 
-    /// Starts the sync of all that was written so far; writes go on beside it.
-    fn order_sync(&mut self) {
-        let inner = &self.shard.inner;
+    /// The next segment begins only when all of this one is durable, and writes wait for that. So syncs come closer as its end
+    /// does: each covers half of what was left, until so little is that the last one is as fast as any.
+    fn segment_ends_soon(&self) -> bool {
+        let least_bytes = self.segment.meta().bytes / LAST_SYNC_PART;
+        self.unsynced_bytes >= self.segment.room().max(least_bytes)
+    }
+
+    /// Starts the sync of all that was written so far; writes go on beside it, in blocks of their own.
+    async fn order_sync(&mut self) -> Result<()> {
+        let shard = self.shard.clone();
+        let inner = &shard.inner;
         assert!(!inner.sync.busy.get());
+        // The one before may have failed while this task waited: then nothing more is written.
+        if let Some(error) = shard.failure() {
+            return Err(error);
+        }
+        if !self.segment.is_between_blocks() {
+            self.write_witness().await?;
+        }
         self.unsynced_bytes = 0;
         inner.sync.wanted.set(false);
         inner.sync.busy.set(true);
         inner.sync.began.set(inner.env.now());
         let seq = inner.progress.written.get();
-        *inner.sync.order.borrow_mut() = Some(SyncOrder { segment: Rc::clone(&self.segment), seq });
+        let (segment, upto) = (Rc::clone(&self.segment), self.segment.next_offset());
+        *inner.sync.order.borrow_mut() = Some(SyncOrder { segment, upto, seq });
         inner.sync.ordered.signal();
+        Ok(())
     }
 
     /// Waits until everything written is durable.
@@ -285,7 +306,7 @@ impl<E: Env> Committer<E> {
                 return Err(error);
             }
             if !shard.inner.sync.busy.get() {
-                self.order_sync();
+                self.order_sync().await?;
             }
             progress.moved.wait().await;
         }
@@ -316,7 +337,7 @@ impl<E: Env> Committer<E> {
         };
         let last_seq = SeqNo(first_seq.0 + ops - 1);
         let bytes = buf.len() as u64;
-        shard.inner.space.log_room.set(self.segment.room() - bytes);
+        self.announce_room(bytes);
         shard.admission_changed();
         let began = shard.env().now();
         let (result, buf) = self.segment.write(buf).await;
@@ -365,14 +386,27 @@ impl<E: Env> Committer<E> {
             inner.spare_wanted.signal();
             return Ok(());
         }
-        let frame = witness_frame(self.head(SeqNo(inner.progress.written.get().0 + 1)));
-        add(&inner.counters.wal_bytes, frame.len() as u64);
         self.witnesses_wanted -= 1;
-        // Before the write, as with every frame: what is admitted meanwhile must not count on this room.
-        inner.space.log_room.set(self.segment.room() - frame.len() as u64);
-        self.segment.write(frame).await.0?;
+        self.write_witness().await?;
         inner.sync.upto.set(self.segment.next_offset());
         Ok(())
+    }
+
+    /// Fills the block in which the log ends, or the next one. There is room: the segment is whole blocks.
+    async fn write_witness(&self) -> Result<()> {
+        let inner = &self.shard.inner;
+        let frame = witness_frame(self.head(SeqNo(inner.progress.written.get().0 + 1)));
+        add(&inner.counters.wal_bytes, frame.len() as u64);
+        self.announce_room(frame.len() as u64);
+        self.segment.write(frame).await.0
+    }
+
+    /// Before a write of `bytes`: what is admitted meanwhile must not count on this room, nor on what is left of a block, which
+    /// a witness may fill.
+    fn announce_room(&self, bytes: u64) {
+        let end = align_up(self.segment.next_offset() + bytes);
+        let room = self.segment.meta().bytes - end;
+        self.shard.inner.space.log_room.set(room);
     }
 
     fn head(&self, first_seq: SeqNo) -> FrameHead {
@@ -383,6 +417,7 @@ impl<E: Env> Committer<E> {
             offset: self.segment.next_offset(),
             first_seq,
             synced_upto: self.shard.inner.sync.upto.get(),
+            grain_bytes: self.segment.grain_bytes(),
         }
     }
 
@@ -405,7 +440,7 @@ impl<E: Env> Committer<E> {
             }
         };
         let previous = std::mem::replace(&mut self.segment, Rc::new(segment.segment));
-        shard.inner.space.log_room.set(self.segment.room());
+        shard.inner.space.log_room.set(self.segment.whole_room());
         let last_seq = shard.inner.progress.written.get();
         shard.inner.sync.upto.set(0);
         let chain = Chain { segment: previous.number(), end: previous.next_offset(), last_seq };
@@ -415,7 +450,7 @@ impl<E: Env> Committer<E> {
         self.witnesses_wanted = self.witnesses_wanted.saturating_sub(1);
         shard.inner.log.borrow_mut().push(segment.meta, last_seq);
         if !self.is_durable_on_write() {
-            self.segment.sync().await?;
+            self.segment.sync_to(self.segment.next_offset()).await?;
         }
         shard.inner.sync.upto.set(self.segment.next_offset());
         let Some(previous) = Rc::into_inner(previous) else {
@@ -442,7 +477,7 @@ impl<E: Env> Spare<E> {
         let policy = shard.policy();
         let number = shard.next_number().await?;
         let bytes = inner.options.wal_segment_bytes.max(needed + 2 * crate::limits::ALIGN as u64);
-        let bytes = crate::env::align_up(bytes);
+        let bytes = align_up(bytes);
         let segment =
             Segment::create(&inner.env, &inner.dir, inner.identity, number, bytes, policy).await?;
         let meta = segment.meta();
@@ -558,18 +593,18 @@ impl<E: Env> Shard<E> {
         let sync = &self.inner.sync;
         loop {
             let order = sync.order.take();
-            let Some(SyncOrder { segment, seq }) = order else {
+            let Some(SyncOrder { segment, upto, seq }) = order else {
                 if sync.closed.get() {
                     break;
                 }
                 sync.ordered.wait().await;
                 continue;
             };
-            let synced = segment.sync().await;
+            let synced = segment.sync_to(upto).await;
             // The committer takes its segment back, alone, when it sees that this is over.
             drop(segment);
             match synced {
-                Ok(upto) => {
+                Ok(()) => {
                     add(&self.inner.counters.wal_syncs, 1);
                     sync.upto.set(upto);
                     self.inner.progress.made_durable(seq);

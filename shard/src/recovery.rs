@@ -430,10 +430,11 @@ impl<E: Env> Shard<E> {
             offset: segment.next_offset(),
             first_seq: SeqNo(0),
             synced_upto: 0,
+            grain_bytes: segment.grain_bytes(),
         };
         let chain = chain_frame(Chain { segment: previous, end, last_seq }, head);
         segment.write(chain).await.0?;
-        segment.sync().await?;
+        segment.sync_to(segment.next_offset()).await?;
         inner.log.borrow_mut().push(meta, last_seq);
         Ok(segment)
     }

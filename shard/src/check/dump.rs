@@ -143,11 +143,15 @@ impl<E: Env> Dump<'_, E> {
     async fn frames(&mut self, magic: Magic) -> Result<()> {
         let identity = claims(self.env, &self.path).await?;
         let mut walk = Walk::open(self.env, self.path.clone(), magic, identity).await?;
-        let Header { format, number, epoch, extent } = walk.header();
+        let Header { format, number, epoch, extent, grain_bytes } = walk.header();
         let name = if magic == Magic::Segment { "segment" } else { "manifest" };
         let row = Row::new(name, 0).number("number", number).of(identity);
         let row = row.text("epoch", format!("{epoch:016x}"));
-        self.row(if magic == Magic::Segment { row.number("bytes", extent) } else { row });
+        self.row(if magic == Magic::Segment {
+            row.number("bytes", extent).number("grain", grain_bytes as u64)
+        } else {
+            row
+        });
         // What a gap is shows when it is known whether anything stands behind it.
         let mut gap: Option<(u64, u64, bool)> = None;
         while self.goes_on

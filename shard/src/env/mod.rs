@@ -9,7 +9,8 @@
 //! # Contract
 //! - Nothing is durable before a sync: bytes by [`File::sync`] (or a completed write in [`Sync::EachWrite`] mode
 //!   to bytes that existed before), names by [`Env::sync_dir`].
-//! - Offsets, lengths and buffers of reads and writes are multiples of [`ALIGN`]. Files end at an aligned length.
+//! - Offsets, lengths and buffers of reads and writes are multiples of [`ALIGN`], but of writes in [`Sync::PageCache`] mode, which
+//!   change a part of a block as well. Files end at an aligned length.
 //! - No request is longer than [`IO_BYTES_MAX`]; [`write_all_at`] and [`read_exact_at`] split longer ones.
 //! - Reads and writes may be short. A failed operation gives the buffer back.
 
@@ -58,8 +59,8 @@ pub enum Sync {
     Explicit,
     /// Direct I/O, `O_DSYNC`: durable when the write completes.
     EachWrite,
-    /// Through the page cache: a completed write survives the process, not the machine, until [`File::sync`].
-    /// For the weaker WAL policies.
+    /// Through the page cache: a completed write survives the process, not the machine, until [`File::sync`]. Any offset and
+    /// length within the file's. For the weaker WAL policies.
     PageCache,
 }
 
@@ -142,6 +143,9 @@ pub trait File: 'static {
     async fn allocate(&self, bytes: u64) -> io::Result<()>;
     /// Makes all completed writes durable (fdatasync). After an error nothing about this file is certain.
     async fn sync(&self) -> io::Result<()>;
+    /// The same for the completed writes that end at `upto` or before; of the others nothing is known. What is written
+    /// meanwhile into other blocks is not held up.
+    async fn sync_to(&self, upto: u64) -> io::Result<()>;
     /// Length in bytes, as the file system has it.
     async fn len(&self) -> io::Result<u64>;
     /// Gives the descriptor back. Makes nothing durable.
@@ -177,8 +181,21 @@ fn is_again(error: &io::Error, interruptions: &mut usize) -> bool {
 /// # Errors
 /// The first error, or `WriteZero` when the file takes no more.
 pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Result<()>, IoBuf) {
-    assert_eq!(offset % ALIGN as u64, 0);
-    assert_eq!(buf.len() % ALIGN, 0);
+    write_all_in(file, buf, offset, ALIGN).await
+}
+
+/// As [`write_all_at`], in multiples of `grain_bytes`: fewer than [`ALIGN`] only for a file in [`Sync::PageCache`] mode.
+///
+/// # Errors
+/// As [`write_all_at`].
+pub async fn write_all_in<F: File>(
+    file: &F,
+    buf: IoBuf,
+    offset: u64,
+    grain_bytes: usize,
+) -> (io::Result<()>, IoBuf) {
+    assert!(offset.is_multiple_of(grain_bytes as u64));
+    assert!(buf.len().is_multiple_of(grain_bytes));
     let (mut buf, mut from, mut stalls, mut interruptions) = (buf, 0, 0, 0);
     while from < buf.len() {
         let len = (buf.len() - from).min(IO_BYTES_MAX);
@@ -187,7 +204,7 @@ pub async fn write_all_at<F: File>(file: &F, buf: IoBuf, offset: u64) -> (io::Re
         let whole = match written {
             Ok(count) => {
                 assert!(count <= len);
-                let whole = if count == len { len } else { count - count % ALIGN };
+                let whole = if count == len { len } else { count - count % grain_bytes };
                 stalls = if whole == 0 { stalls + 1 } else { 0 };
                 if count == 0 || stalls > STALLS_MAX {
                     return (Err(io::ErrorKind::WriteZero.into()), buf);

@@ -10,7 +10,7 @@ use crate::env::Env;
 use crate::env::sim::{Crash, Sim, SimEnv};
 use crate::key::{Identity, Kind, SeqNo};
 use crate::manifest::{Loaded, Manifest};
-use crate::options::{CompactionThresholds, Options, TableOptions};
+use crate::options::{CompactionThresholds, Options, SyncPolicy, TableOptions};
 use crate::recovery::inspect;
 use crate::shard::Shard;
 use crate::wal::reader::Replay;
@@ -120,6 +120,11 @@ fn build(in_order: bool) -> Base {
             if number + 20 == WRITES {
                 shard.close().await.expect("a disk without faults");
                 shard = open(&env).await.expect("closed in order");
+                if !in_order {
+                    // After a few segments: then batches share blocks.
+                    let changed = shard.set_policy(SyncPolicy::EverySecond).await;
+                    changed.expect("a disk without faults");
+                }
             }
             let (key, value) = (key(number * 37 % KEYS), value(number));
             let op = match number % 9 {

@@ -4,14 +4,13 @@ use std::ops::Range;
 
 use super::base::IDENTITY;
 use crate::coding::crc32;
-use crate::env::align_up;
 use crate::key::Identity;
 use crate::limits::ALIGN;
 use crate::table::footer::FOOTER_BYTES;
 use crate::table::meta::{MetaBuf, MetaCell};
 use crate::table::stored::Seed;
-use crate::wal::FIRST_FRAME;
-use crate::wal::frame::FRAME_HEAD_BYTES;
+use crate::wal::frame::{FRAME_HEAD_BYTES, FrameKind};
+use crate::wal::{FIRST_FRAME, GRAIN_BYTES};
 
 fn number(file: &[u8], at: usize, bytes: usize) -> u64 {
     let bytes = file.get(at..).unwrap_or_default().iter().take(bytes).rev();
@@ -30,11 +29,12 @@ pub(super) fn frames(file: &mut [u8]) {
         put(file, 0, crc);
     }
     let (name, epoch) = (number(file, 40, 8), number(file, 48, 8));
+    let grain = if number(file, 64, 4) == GRAIN_BYTES as u64 { GRAIN_BYTES } else { ALIGN };
     let [low, high, shard] = IDENTITY.seed();
     let mut at = usize::try_from(FIRST_FRAME).expect("a block");
-    while let Some(kind) = file.get(at + 8) {
-        if *kind == 0 {
-            at += ALIGN;
+    while let Some(&kind) = file.get(at + 8) {
+        if kind == 0 {
+            at += grain;
             continue;
         }
         let seed = [low, high, shard, name, epoch, at as u64];
@@ -47,9 +47,10 @@ pub(super) fn frames(file: &mut [u8]) {
             Some(covered) if len >= FRAME_HEAD_BYTES => {
                 let crc = crc32(&seed, &[covered]);
                 put(file, at, crc);
-                at += usize::try_from(align_up(len as u64)).expect("within the file");
+                let unit = if kind == FrameKind::Batch as u8 { grain } else { ALIGN };
+                at = (at + len).next_multiple_of(unit);
             }
-            _ => at += ALIGN,
+            _ => at += grain,
         }
     }
 }

@@ -53,7 +53,7 @@ impl<E: Env> ManifestFile<E> {
             .open(&path, Open::CreateNew, Lane::Cold)
             .await
             .map_err(|error| Error::io("create", &path, &error))?;
-        let place = Place { identity, number, epoch: env.random_u64() };
+        let place = Place { identity, number, epoch: env.random_u64(), grain_bytes: ALIGN };
         let offset = FIRST_FRAME;
         let mut new = Self { file, path, place, offset, index: 0, snapshot_end: 0, prewritten: 0 };
         match new.write_snapshot(env, state).await {
@@ -66,8 +66,8 @@ impl<E: Env> ManifestFile<E> {
     }
 
     async fn write_snapshot(&mut self, env: &E, state: &State) -> Result<()> {
-        let Place { identity, number, epoch } = self.place;
-        let header = Header { format: FORMAT, number, epoch, extent: 0 };
+        let Place { identity, number, epoch, grain_bytes } = self.place;
+        let header = Header { format: FORMAT, number, epoch, extent: 0, grain_bytes };
         self.write_at(header.encode(Magic::Manifest, identity), 0).await?;
         let parts = state.parts();
         for (index, tables) in parts.iter().enumerate() {
@@ -127,6 +127,7 @@ impl<E: Env> ManifestFile<E> {
             offset: self.offset,
             first_seq: SeqNo(self.index),
             synced_upto: if kind == FrameKind::Edit { self.offset } else { 0 },
+            grain_bytes: self.place.grain_bytes,
         };
         encode(kind, edit, &head)
     }
@@ -211,7 +212,8 @@ pub(super) async fn read_named<E: Env>(
         let what = format!("it says that it is manifest {}", header.number);
         return Err(Error::Foreign { path: window.path().to_owned(), what });
     }
-    let place = Place { identity, number: named.number, epoch: header.epoch };
+    let Header { number, epoch, grain_bytes, .. } = header;
+    let place = Place { identity, number, epoch, grain_bytes };
     let (mut state, mut offset, mut index) = (State::default(), FIRST_FRAME, 0);
     while let Some(head) = window.frame(&place, offset).await? {
         let edit = decode(&window, offset, &head, index, named.extent, header.format)?;

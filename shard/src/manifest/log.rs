@@ -25,7 +25,7 @@ use crate::env::Env;
 use crate::error::{Error, Result};
 use crate::event::Turnstile;
 use crate::key::Identity;
-use crate::limits::MANIFEST_BYTES_MAX;
+use crate::limits::{ALIGN, MANIFEST_BYTES_MAX};
 use crate::wal::frame::FrameKind;
 use crate::wal::header::{FORMAT, Header, Magic};
 use crate::wal::walk::{Piece, Walk};
@@ -128,7 +128,7 @@ impl<E: Env> Manifest<E> {
     ) -> Result<Loaded> {
         let path = path(dir, number);
         let mut walk = Walk::open(env, path.clone(), Magic::Manifest, identity).await?;
-        let format = walk.header().format;
+        let header = walk.header();
         let (mut extent, mut is_complete) = (FIRST_FRAME, false);
         while let Some(Piece::Frame { offset, head, payload }) = walk.next().await? {
             if head.kind != FrameKind::Snapshot {
@@ -136,13 +136,14 @@ impl<E: Env> Manifest<E> {
             }
             extent = offset + head.padded();
             // The last part, and no other, says what is flushed.
-            is_complete = file::edit(payload, format).is_ok_and(|edit| edit.flushed_seq.is_some());
+            is_complete =
+                file::edit(payload, header.format).is_ok_and(|edit| edit.flushed_seq.is_some());
         }
         walk.close().await;
         if !is_complete {
             return Err(Error::corruption(&path, extent, "its snapshot is not whole"));
         }
-        file::read_named(env, dir, identity, Header { format, number, epoch: 0, extent }).await
+        file::read_named(env, dir, identity, Header { extent, ..header }).await
     }
 
     /// Makes `state` what the shard is, durably, in a new manifest; the old ones stay. For repair. Answers the state with
@@ -388,8 +389,8 @@ async fn install<E: Env>(
         file.remove(env).await;
         return Err(Failed::Untouched(Error::io("sync the directory", dir, &error)));
     }
-    let header =
-        Header { format: FORMAT, number: file.number(), epoch: 0, extent: file.snapshot_end() };
+    let (number, extent) = (file.number(), file.snapshot_end());
+    let header = Header { format: FORMAT, number, epoch: 0, extent, grain_bytes: ALIGN };
     match current::switch(env, dir, identity, header).await {
         Ok(()) => Ok(file),
         Err(failed @ Failed::Untouched(_)) => {

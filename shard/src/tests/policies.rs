@@ -7,12 +7,16 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::effort::{Effort, Place, say};
 use super::{key, open, tiny};
+use crate::admission::Refusal;
 use crate::batch::Op;
 use crate::cursor::Direction;
-use crate::env::sim::{Crash, Sim, SimEnv};
+use crate::env::Env;
+use crate::env::sim::{Crash, Fault, Kind, Sim, SimEnv};
+use crate::error::Error;
 use crate::options::{Options, SyncPolicy};
 use crate::scan::Range;
 use crate::shard::Shard;
@@ -195,5 +199,34 @@ fn after_every_operation_under_changing_policies() {
                 "changing policies, from {policy:?}: seed {seed}, {ends} crashes: no violation"
             ));
         }
+    }
+}
+
+/// Found by `crash-loop power`: the committer, woken by the end of a failed sync, wrote on for the next one.
+#[test]
+fn nothing_is_written_behind_a_failed_sync() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed);
+        sim.run(async |env| {
+            let shard = open(&env, tiny(SyncPolicy::EverySecond)).await;
+            // From here on each frame of the segment is synced as soon as the one before it is. The spare is made meanwhile.
+            shard.set_policy(SyncPolicy::Always).await.unwrap();
+            env.sleep(Duration::from_millis(100)).await;
+            let fault = env.faults().add(Fault::eio().kind(Kind::Sync).path(".wal").at(3));
+            let mut written = 0;
+            let error = loop {
+                assert!(written < 1000);
+                let op = Op::Put { key: &key(written), value: b"value", expires_at_ms: 0 };
+                match shard.write(&[op]) {
+                    Ok(_) => written += 1,
+                    Err(Refusal::Wait(_)) => {}
+                    Err(Refusal::Error(error)) => break error,
+                }
+                env.sleep(Duration::from_micros(20)).await;
+            };
+            assert!(matches!(error, Error::ReadOnly { .. }), "{error}");
+            assert!(written > 0 && fault.hits() == 1);
+            drop(shard.close().await);
+        });
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::batch::Op;
 use crate::coding::{Reader, crc32};
-use crate::env::{IoBuf, align_up};
+use crate::env::IoBuf;
 use crate::huge_pages::prefer_huge_pages;
 use crate::key::{Identity, SeqNo};
 use crate::limits::{ALIGN, SEQ_READ_MAX};
@@ -25,7 +25,7 @@ pub(crate) const OP_HEAD_BYTES_MAX: usize = 1 + 5 + 5;
 /// Buffers that a builder keeps for the next frames.
 const SPARES_MAX: usize = 4;
 
-/// Bytes on disk of a frame with a payload of `payload` bytes.
+/// Bytes on disk of a batch with a payload of `payload` bytes, at most: what it takes in whole blocks.
 pub(crate) const fn frame_bytes(payload: usize) -> usize {
     (FRAME_HEAD_BYTES + payload).next_multiple_of(ALIGN)
 }
@@ -74,11 +74,14 @@ pub(crate) struct FrameHead {
     pub first_seq: SeqNo,
     /// Every byte of the file before this offset is durable now.
     pub synced_upto: u64,
+    /// Of the file: see [`Header::grain_bytes`](super::header::Header::grain_bytes).
+    pub grain_bytes: usize,
 }
 
 impl FrameHead {
     pub(super) fn place(&self) -> Place {
-        Place { identity: self.identity, number: self.segment, epoch: self.epoch }
+        let Self { identity, segment, epoch, grain_bytes, .. } = *self;
+        Place { identity, number: segment, epoch, grain_bytes }
     }
 }
 
@@ -88,9 +91,17 @@ pub(crate) struct Place {
     pub(crate) identity: Identity,
     pub(crate) number: u64,
     pub(crate) epoch: u64,
+    pub(crate) grain_bytes: usize,
 }
 
 impl Place {
+    /// Where the next frame begins behind one of this kind and length at `offset`. What is not a batch fills its block, so that
+    /// the log goes on in a fresh one.
+    fn after(&self, kind: FrameKind, offset: u64, len: usize) -> u64 {
+        let grain = if kind == FrameKind::Batch { self.grain_bytes } else { ALIGN };
+        (offset + len as u64).next_multiple_of(grain as u64)
+    }
+
     pub(super) fn seed(&self, offset: u64) -> [u64; 6] {
         let [low, high, shard] = self.identity.seed();
         [low, high, shard, self.number, self.epoch, offset]
@@ -101,6 +112,8 @@ impl Place {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head {
     crc: u32,
+    /// Header, payload and padding.
+    padded: u64,
     /// Header and payload.
     pub(crate) len: usize,
     pub(crate) kind: FrameKind,
@@ -128,10 +141,10 @@ impl Head {
         if crc32(&place.seed(offset), &[covered]).to_le_bytes() != head[44..48] {
             return Ok(None);
         }
-        Self::parse(&mut Reader::new(head), place).map(Some)
+        Self::parse(&mut Reader::new(head), place, offset).map(Some)
     }
 
-    fn parse(reader: &mut Reader<'_>, place: &Place) -> Result<Self, &'static str> {
+    fn parse(reader: &mut Reader<'_>, place: &Place, offset: u64) -> Result<Self, &'static str> {
         let short = "a frame's head is cut short";
         let crc = reader.u32().ok_or(short)?;
         let len = reader.u32().ok_or(short)? as usize;
@@ -154,7 +167,8 @@ impl Head {
         if first_seq.0 > SEQ_READ_MAX {
             return Err("a frame's sequence number is out of range");
         }
-        Ok(Self { crc, len, kind, first_seq, synced_upto, ops })
+        let padded = place.after(kind, offset, len) - offset;
+        Ok(Self { crc, padded, len, kind, first_seq, synced_upto, ops })
     }
 
     /// Whether `bytes` (header and payload, `self.len` of them) are what was written at `offset`.
@@ -169,7 +183,7 @@ impl Head {
 
     /// Bytes on disk, padding included.
     pub(crate) fn padded(&self) -> u64 {
-        align_up(self.len as u64)
+        self.padded
     }
 }
 
@@ -177,7 +191,7 @@ impl Head {
 pub(crate) fn seal(buf: &mut IoBuf, kind: FrameKind, ops: u32, head: &FrameHead) {
     assert!(buf.len() >= FRAME_HEAD_BYTES);
     assert!(buf.len() <= FRAME_BYTES_MAX);
-    assert!(head.offset.is_multiple_of(ALIGN as u64));
+    assert!(head.offset.is_multiple_of(head.grain_bytes as u64));
     assert!(head.synced_upto <= head.offset);
     let len = u32::try_from(buf.len()).expect("FRAME_BYTES_MAX is below 32 bits");
     let place = head.place();
@@ -198,7 +212,8 @@ pub(crate) fn seal(buf: &mut IoBuf, kind: FrameKind, ops: u32, head: &FrameHead)
     if let Some((crc, covered)) = buf.split_first_chunk_mut::<4>() {
         *crc = crc32(&seed, &[covered]).to_le_bytes();
     }
-    buf.resize(buf.len().next_multiple_of(ALIGN), 0);
+    let padded = place.after(kind, head.offset, buf.len()) - head.offset;
+    buf.resize(usize::try_from(padded).expect("FRAME_BYTES_MAX and a block"), 0);
 }
 
 /// A frame's buffer with its head reserved.

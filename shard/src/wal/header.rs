@@ -10,13 +10,16 @@ use crate::error::{Error, Result};
 use crate::key::Identity;
 use crate::limits::ALIGN;
 
-use super::REMEDY;
+use super::{GRAIN_BYTES, REMEDY};
 
 /// The layout of this file and of its frames. A change of bytes is a new number.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
-/// The one before it, which is read, too: no operation has a time, and the edits of a manifest are `manifest::v1`'s.
+/// The first one, which is read, too: no operation has a time, and the edits of a manifest are `manifest::v1`'s.
 pub(crate) const FORMAT_1: u32 = 1;
+
+/// The one between them, which is read, too: every frame is padded to whole blocks.
+pub(crate) const FORMAT_2: u32 = 2;
 
 /// What kind of file it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +61,8 @@ pub(crate) struct Header {
     pub epoch: u64,
     /// See the table of fields.
     pub extent: u64,
+    /// Batches are padded to a multiple of it: a block, or [`GRAIN_BYTES`] in a segment of the weaker policies.
+    pub grain_bytes: usize,
 }
 
 impl Header {
@@ -73,6 +78,10 @@ impl Header {
         rest.extend_from_slice(&self.number.to_le_bytes());
         rest.extend_from_slice(&self.epoch.to_le_bytes());
         rest.extend_from_slice(&self.extent.to_le_bytes());
+        if self.format > FORMAT_2 {
+            let grain_bytes = u32::try_from(self.grain_bytes).expect("at most a block");
+            rest.extend_from_slice(&grain_bytes.to_le_bytes());
+        }
         rest.resize(ALIGN, 0);
         if let Some((crc, covered)) = rest.split_first_chunk_mut::<4>() {
             *crc = crc32(&[], &[covered]).to_le_bytes();
@@ -126,6 +135,13 @@ impl Header {
         }
         let _reserved = reader.u32().ok_or_else(short)?;
         let mut word = || reader.u64().ok_or_else(short);
-        Ok(Self { format, number: word()?, epoch: word()?, extent: word()? })
+        let (number, epoch, extent) = (word()?, word()?, word()?);
+        let grain_bytes = match reader.u32().ok_or_else(short)? as usize {
+            _ if format <= FORMAT_2 => ALIGN,
+            ALIGN => ALIGN,
+            GRAIN_BYTES if magic == Magic::Segment => GRAIN_BYTES,
+            other => return Err(damaged(&format!("frames on multiples of {other} bytes"))),
+        };
+        Ok(Self { format, number, epoch, extent, grain_bytes })
     }
 }

@@ -14,7 +14,7 @@
 //! ```text
 //! offset  bytes
 //!      0      4  crc        CRC-32 of bytes 4..4096, unseeded: tells damage from a file of another place
-//!      4      4  format     1
+//!      4      4  format     3 (1 and 2: the grain is 4096, and its field 0)
 //!      8      8  magic      "RLSMWAL\0"; "RLSMMANI" and "RLSMCURR" for the others
 //!     16     16  directory  identity of the data directory
 //!     32      4  shard
@@ -22,9 +22,10 @@
 //!     40      8  number     file number (`CURRENT`: of the manifest it names)
 //!     48      8  epoch      random, new with each file: bytes inside a value cannot pass for a frame
 //!     56      8  extent     segment: its length; `CURRENT`: where the manifest's snapshot ends; manifest: 0
-//!     64   4032  0
+//!     64      4  grain      segment: 4096 under `always`, else 64; others: 4096
+//!     68   4028  0
 //! ```
-//! # Frame (also an edit of the manifest): begins at a 4 KiB boundary, padded with zeros to the next one
+//! # Frame (also an edit of the manifest): begins at a multiple of `grain`
 //! ```text
 //! offset  bytes
 //!      0      4  crc          of bytes 4..len, seeded: directory, shard, number, epoch, offset of the frame
@@ -37,14 +38,17 @@
 //!     32      8  synced_upto  every byte of this file before that offset was durable when the frame was built
 //!     40      4  ops          operations in the payload (chain, witness, manifest: 0)
 //!     44      4  head_crc     of bytes 4..44, same seed: the length is checked before the payload is read
-//!     48      -  payload
+//!     48      -  payload, and zeros: a batch to the next multiple of the grain, others to the next block of 4096
 //! ```
+//! A durable byte is never written again, nor is a block that holds one: before each sync of a segment of small grain a witness
+//! fills the block in which the log ends, so that what follows begins in another one.
+//!
 //! Payload of a batch: [`crate::batch`]. Of a chain: segment u64 | end u64 | last_seq u64 of the log before (zeros:
 //! none). Of a witness: nothing.
 //!
 //! # Validity
 //! - A head whose `head_crc` holds was written by us at this place. All that is left to fail is its payload.
-//! - Torn tail or damage: at the first frame that is not whole, at offset X, the later boundaries are probed. A head
+//! - Torn tail or damage: at the first frame that is not whole, at offset X, the later multiples of the grain are probed. A head
 //!   there with `synced_upto > X`, the chain of a later segment, or a clean stop in the manifest that puts the end
 //!   beyond X proves that X was durable: damage, and the log is refused. Else X is the end.
 //! - Bytes behind an end that a chain names were cut by an earlier recovery, and are not looked at.
@@ -72,6 +76,10 @@ use crate::limits::{ALIGN, KEY_BYTES_MAX, VALUE_BYTES_CAP};
 /// group of smaller ones that the caller keeps below it.
 pub(crate) const FRAME_BYTES_MAX: usize = VALUE_BYTES_CAP + (1 << 20);
 
+/// What batches are padded to where a completed write is not durable by itself, in bytes: many small ones share a block. At
+/// least a frame's head, so that a witness has room in what is left of any block; a line of the processor's cache.
+pub(crate) const GRAIN_BYTES: usize = 64;
+
 /// Shortest segment: header and chain frame.
 pub(crate) const SEGMENT_BYTES_MIN: u64 = 2 * ALIGN as u64;
 
@@ -86,6 +94,7 @@ const _: () = assert!(
         <= FRAME_BYTES_MAX
 );
 const _: () = assert!(FRAME_BYTES_MAX.is_multiple_of(ALIGN));
+const _: () = assert!(GRAIN_BYTES >= frame::FRAME_HEAD_BYTES && ALIGN.is_multiple_of(GRAIN_BYTES));
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 
 /// How every report of damage ends.

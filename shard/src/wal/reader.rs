@@ -316,7 +316,8 @@ async fn first_batch<E: Env>(
     let Ok(header) = Header::decode(block, Magic::Segment, identity, window.path()) else {
         return Ok(None);
     };
-    let place = Place { identity, number, epoch: header.epoch };
+    let Header { epoch, grain_bytes, .. } = header;
+    let place = Place { identity, number, epoch, grain_bytes };
     let Some(chain) = window.frame(&place, FIRST_FRAME).await? else { return Ok(None) };
     let first = window.frame(&place, FIRST_FRAME + chain.padded()).await?;
     Ok(first.filter(|head| head.kind == FrameKind::Batch).map(|head| head.first_seq))
@@ -342,7 +343,8 @@ async fn inspect<E: Env>(
         );
         return Err(Error::Foreign { path: window.path().to_owned(), what });
     }
-    let place = Place { identity, number: meta.number, epoch: header.epoch };
+    let Header { number, epoch, grain_bytes, .. } = header;
+    let place = Place { identity, number, epoch, grain_bytes };
     let chain = match window.frame(&place, FIRST_FRAME).await? {
         None => None,
         Some(head) => Some(decode_chain(&window, &head)?),
@@ -421,7 +423,8 @@ fn link(listed: &mut [Listed], flushed_seq: SeqNo) -> Result<()> {
 
 /// Notes where a segment ends, if that is a place where a segment can end.
 fn set_end(listed: &mut Listed, at: u64, last_seq: SeqNo, says: String) -> Result<()> {
-    if at < FIRST_FRAME || at > listed.bytes || !at.is_multiple_of(ALIGN as u64) {
+    if at < FIRST_FRAME || at > listed.bytes || !at.is_multiple_of(listed.place.grain_bytes as u64)
+    {
         let what = format!("{says} at offset {at}, which cannot be; {REMEDY}");
         return Err(Error::corruption(&listed.path, FIRST_FRAME, what));
     }

@@ -2,14 +2,17 @@
 //!
 //! # Invariants
 //! - `offset` moves only over bytes whose write has completed whole; after an error nothing more is written.
-//! - One write at a time; a sync may run beside it, and covers what was written when it began.
-//! - No block is written twice: only 512 bytes are atomic, and a block may hold acknowledged records.
+//! - One write at a time; a sync may run beside it, and covers what was written before.
+//! - No block that holds a durable byte is written again: only 512 bytes are atomic. Where a write is not durable by itself a
+//!   block takes several frames, and a sync ends where one ends ([`Segment::is_between_blocks`]).
 
 use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::env::{Env, File, IoBuf, Lane, Open, Sync, try_allocate, write_all_at};
+use crate::env::{
+    Env, File, IoBuf, Lane, Open, Sync, align_up, try_allocate, write_all_at, write_all_in,
+};
 use crate::error::{Error, Result};
 use crate::key::Identity;
 use crate::limits::{ALIGN, IO_BYTES_MAX};
@@ -17,7 +20,7 @@ use crate::manifest::edit::WalMeta;
 use crate::options::SyncPolicy;
 
 use super::header::{FORMAT, Header, Magic};
-use super::{FIRST_FRAME, SEGMENT_BYTES_MIN, path};
+use super::{FIRST_FRAME, GRAIN_BYTES, SEGMENT_BYTES_MIN, path};
 
 /// An open segment that takes frames.
 pub(crate) struct Segment<E: Env> {
@@ -27,6 +30,7 @@ pub(crate) struct Segment<E: Env> {
     epoch: u64,
     /// Opened with `O_DSYNC`.
     each_write: bool,
+    grain_bytes: usize,
     /// Where the next frame begins.
     offset: Cell<u64>,
     state: Cell<Condition>,
@@ -75,7 +79,9 @@ impl<E: Env> Segment<E> {
             .await
             .map_err(|error| Error::io("create", &path, &error))?;
         let epoch = env.random_u64();
-        let header = Header { format: FORMAT, number, epoch, extent: bytes };
+        let each_write = policy == SyncPolicy::Always;
+        let grain_bytes = if each_write { ALIGN } else { GRAIN_BYTES };
+        let header = Header { format: FORMAT, number, epoch, extent: bytes, grain_bytes };
         let header = header.encode(Magic::Segment, identity);
         let made = match prewrite(env, file, header, bytes, policy).await {
             Ok(()) => reopen(env, dir, &path, policy).await,
@@ -83,10 +89,9 @@ impl<E: Env> Segment<E> {
         };
         match made {
             Ok(file) => {
-                let each_write = policy == SyncPolicy::Always;
                 let meta = WalMeta { number, bytes };
                 let (offset, state) = (Cell::new(FIRST_FRAME), Cell::new(Condition::Ready));
-                Ok(Self { file, path, meta, epoch, each_write, offset, state })
+                Ok(Self { file, path, meta, epoch, each_write, grain_bytes, offset, state })
             }
             Err((op, error)) => {
                 // Nothing names the file yet. If it cannot be removed now, recovery removes it.
@@ -107,7 +112,7 @@ impl<E: Env> Segment<E> {
         assert!(frame.len() as u64 <= self.room());
         let (offset, bytes) = (self.offset.get(), frame.len() as u64);
         self.state.set(Condition::Writing);
-        let (written, frame) = write_all_at(&self.file, frame, offset).await;
+        let (written, frame) = write_all_in(&self.file, frame, offset, self.grain_bytes).await;
         match written {
             // A sync beside it may have failed meanwhile.
             Ok(()) if self.state.get() == Condition::Writing => {
@@ -123,21 +128,22 @@ impl<E: Env> Segment<E> {
         }
     }
 
-    /// Makes every frame whose write has completed durable; answers the offset up to which. Needed only where a write is not
-    /// by itself.
+    /// Makes every frame before `upto`, the end of a block that was reached, durable. Needed only where a write is not by
+    /// itself. Frames behind it may be written meanwhile.
     ///
     /// # Errors
     /// `Io`: nothing about this segment is certain, it takes no more.
-    pub(crate) async fn sync(&self) -> Result<u64> {
-        let offset = self.offset.get();
+    pub(crate) async fn sync_to(&self, upto: u64) -> Result<()> {
+        assert!(upto.is_multiple_of(ALIGN as u64), "a block of which a part is durable");
+        assert!(upto <= self.offset.get());
         let synced = match self.state.get() {
             Condition::Failed => Err(failed_before()),
-            Condition::Ready | Condition::Writing => self.file.sync().await,
+            Condition::Ready | Condition::Writing => self.file.sync_to(upto).await,
         };
         if synced.is_err() {
             self.state.set(Condition::Failed);
         }
-        synced.map(|()| offset).map_err(|error| Error::io("sync", &self.path, &error))
+        synced.map_err(|error| Error::io("sync", &self.path, &error))
     }
 
     /// Closes the file; it makes nothing durable.
@@ -151,6 +157,21 @@ impl<E: Env> Segment<E> {
     /// Whether it was opened for [`SyncPolicy::Always`].
     pub(crate) fn is_durable_on_write(&self) -> bool {
         self.each_write
+    }
+
+    /// What batches are padded to, in bytes.
+    pub(crate) fn grain_bytes(&self) -> usize {
+        self.grain_bytes
+    }
+
+    /// Whether the log ends with a whole block: only then may it be synced. A witness fills the block.
+    pub(crate) fn is_between_blocks(&self) -> bool {
+        self.offset.get().is_multiple_of(ALIGN as u64)
+    }
+
+    /// Bytes left for frames that begin in a block of their own.
+    pub(crate) fn whole_room(&self) -> u64 {
+        self.meta.bytes - align_up(self.offset.get())
     }
 
     /// Bytes left for frames.

@@ -86,7 +86,8 @@ impl<E: Env> Walk<E> {
         }
         window.fetch(0, ALIGN as u64).await?;
         let header = Header::decode(window.bytes(0, ALIGN), magic, identity, window.path())?;
-        let place = Place { identity, number: header.number, epoch: header.epoch };
+        let Header { number, epoch, grain_bytes, .. } = header;
+        let place = Place { identity, number, epoch, grain_bytes };
         Ok(Self { env: env.clone(), window, header, place, offset: FIRST_FRAME })
     }
 
@@ -120,9 +121,10 @@ impl<E: Env> Walk<E> {
             if self.offset > offset && self.whole(self.offset).await?.is_some() {
                 break;
             }
-            self.window.fetch(self.offset, ALIGN as u64).await?;
-            is_blank &= self.window.bytes(self.offset, ALIGN).iter().all(|&byte| byte == 0);
-            self.offset += ALIGN as u64;
+            let grain_bytes = self.place.grain_bytes;
+            self.window.fetch(self.offset, grain_bytes as u64).await?;
+            is_blank &= self.window.bytes(self.offset, grain_bytes).iter().all(|&byte| byte == 0);
+            self.offset += grain_bytes as u64;
             if self.offset.is_multiple_of(1 << 20) {
                 self.env.pause().await;
             }

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use crate::env::{Env, File, IoBuf, Lane, Open, align_down, align_up, read_exact_at};
 use crate::error::{Error, Result};
-use crate::limits::{ALIGN, IO_BYTES_MAX};
+use crate::limits::IO_BYTES_MAX;
 
 use super::REMEDY;
-use super::frame::{Head, Place};
+use super::frame::{FRAME_HEAD_BYTES, Head, Place};
 
 /// An open file and the piece of it that is in memory.
 ///
@@ -29,7 +29,7 @@ pub(crate) struct Window<E: Env> {
 pub(crate) struct Probe {
     /// A frame's offset and what it vouches for, if that proves that the end is damage.
     pub(crate) witness: Option<(u64, u64)>,
-    /// Bytes from the end to the last block that is not zero.
+    /// Bytes from the end to the last place for a frame that is not all zeros.
     pub(crate) cut: u64,
 }
 
@@ -56,7 +56,7 @@ impl<E: Env> Window<E> {
         &self.path
     }
 
-    /// Where the file ends, rounded down to whole blocks.
+    /// Where the file ends, rounded down to whole blocks, or is taken to end.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -64,7 +64,7 @@ impl<E: Env> Window<E> {
     /// Takes the file to end at `end`.
     pub(crate) fn limit(&mut self, end: u64) {
         assert!(end <= self.end);
-        self.end = align_down(end);
+        self.end = end;
     }
 
     pub(crate) async fn close(self) {
@@ -77,14 +77,15 @@ impl<E: Env> Window<E> {
     /// # Errors
     /// `Io`.
     pub(crate) async fn fetch(&mut self, offset: u64, len: u64) -> Result<()> {
-        assert!(offset.is_multiple_of(ALIGN as u64));
-        assert!(offset + align_up(len) <= self.end);
+        assert!(offset + len <= self.end);
         if offset >= self.start && offset + len <= self.start + self.buf.len() as u64 {
             return Ok(());
         }
+        let (offset, len) = (align_down(offset), offset + len - align_down(offset));
         // The old piece goes first: never two in memory.
         self.buf = IoBuf::new();
-        let want = align_up(len).max((self.end - offset).min(IO_BYTES_MAX as u64));
+        // What lies between the end and the next block is of the file, and is not looked at.
+        let want = align_up(len.max((self.end - offset).min(IO_BYTES_MAX as u64)));
         let want = usize::try_from(want).expect("a frame or a piece");
         self.buf = read_exact_at(&self.file, offset, want)
             .await
@@ -106,11 +107,11 @@ impl<E: Env> Window<E> {
     /// # Errors
     /// `Io`; `Corruption` if a head is valid and impossible.
     pub(crate) async fn frame(&mut self, place: &Place, offset: u64) -> Result<Option<Head>> {
-        if offset + ALIGN as u64 > self.end {
+        if offset + FRAME_HEAD_BYTES as u64 > self.end {
             return Ok(None);
         }
-        self.fetch(offset, ALIGN as u64).await?;
-        let head = Head::read(self.bytes(offset, ALIGN), place, offset)
+        self.fetch(offset, FRAME_HEAD_BYTES as u64).await?;
+        let head = Head::read(self.bytes(offset, FRAME_HEAD_BYTES), place, offset)
             .map_err(|what| self.damage(offset, what))?;
         // A head is cut off from its payload only where the file was truncated.
         let Some(head) = head.filter(|head| head.padded() <= self.end - offset) else {
@@ -121,7 +122,7 @@ impl<E: Env> Window<E> {
         Ok(whole.then_some(head))
     }
 
-    /// Looks at every boundary after `end`, where the frames end, for one that proves that they did not end there.
+    /// Looks at every place for a frame after `end`, where the frames end, for one that proves that they did not end there.
     /// Heads only: a head was written after the bytes that it vouches for were durable, whatever became of its payload.
     ///
     /// # Errors
@@ -130,12 +131,13 @@ impl<E: Env> Window<E> {
         let mut probe = Probe { witness: None, cut: 0 };
         let mut offset = end;
         while offset < self.end {
-            let len = (self.end - offset).min(IO_BYTES_MAX as u64);
-            self.fetch(offset, len).await?;
-            let len = usize::try_from(len).expect("at most IO_BYTES_MAX");
-            for block in self.bytes(offset, len).chunks_exact(ALIGN) {
+            // To a boundary of what is read at once, whatever the grain.
+            let piece_end = (offset + 1).next_multiple_of(IO_BYTES_MAX as u64).min(self.end);
+            let len = usize::try_from(piece_end - offset).expect("at most IO_BYTES_MAX");
+            self.fetch(offset, len as u64).await?;
+            for block in self.bytes(offset, len).chunks_exact(place.grain_bytes) {
                 if block.iter().any(|&byte| byte != 0) {
-                    probe.cut = offset + ALIGN as u64 - end;
+                    probe.cut = offset + block.len() as u64 - end;
                 }
                 let head =
                     Head::read(block, place, offset).map_err(|what| self.damage(offset, what))?;
@@ -144,7 +146,7 @@ impl<E: Env> Window<E> {
                     probe.witness = Some((offset, head.synced_upto));
                     return Ok(probe);
                 }
-                offset += ALIGN as u64;
+                offset += block.len() as u64;
             }
             self.env.pause().await;
         }

@@ -1,4 +1,5 @@
-//! Files: hot ones are descriptors whose operations ride on the core's ring, cold ones glommio's DmaFiles.
+//! Files: hot ones are descriptors whose operations ride on the core's ring, cold ones glommio's DmaFiles. Those through the page
+//! cache: see `cached`.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,6 +7,7 @@ use std::rc::Rc;
 
 use glommio::io::DmaFile;
 
+use super::cached::CachedFile;
 use super::{GlommioEnv, io_error};
 use crate::env::{File, IoBuf};
 use crate::limits::{ALIGN, IO_BYTES_MAX};
@@ -20,12 +22,17 @@ pub struct GlommioFile {
 #[derive(Debug)]
 enum Kind {
     Hot(Rc<OwnedFd>),
+    Cached(CachedFile),
     Cold(DmaFile),
 }
 
 impl GlommioFile {
     pub(super) fn hot(env: GlommioEnv, file: OwnedFd) -> Self {
         Self { env, kind: Kind::Hot(Rc::new(file)) }
+    }
+
+    pub(super) fn cached(env: GlommioEnv, file: CachedFile) -> Self {
+        Self { env, kind: Kind::Cached(file) }
     }
 
     pub(super) fn cold(env: GlommioEnv, file: DmaFile) -> Self {
@@ -36,7 +43,10 @@ impl GlommioFile {
 impl File for GlommioFile {
     async fn read_at(&self, buf: IoBuf, offset: u64, len: usize) -> (io::Result<()>, IoBuf) {
         match &self.kind {
-            Kind::Hot(file) => self.env.world.ring.read(file, buf, offset, len).await,
+            Kind::Hot(file) | Kind::Cached(CachedFile { fd: file, .. }) => {
+                check_request(offset, len);
+                self.env.world.ring.read(file, buf, offset, len).await
+            }
             Kind::Cold(file) => {
                 check_request(offset, len);
                 let _cold = self.env.world.cold();
@@ -61,7 +71,12 @@ impl File for GlommioFile {
         offset: u64,
     ) -> (io::Result<usize>, IoBuf) {
         match &self.kind {
-            Kind::Hot(file) => self.env.world.ring.write(file, buf, from, len, offset).await,
+            Kind::Hot(file) => {
+                check_request(offset, len);
+                assert_eq!(from % ALIGN, 0);
+                self.env.world.ring.write(file, buf, from, len, offset).await
+            }
+            Kind::Cached(file) => file.write(&self.env, buf, from, len, offset).await,
             Kind::Cold(file) => {
                 check_request(offset, len);
                 assert_eq!(from % ALIGN, 0);
@@ -76,7 +91,7 @@ impl File for GlommioFile {
     async fn allocate(&self, bytes: u64) -> io::Result<()> {
         assert_eq!(bytes % ALIGN as u64, 0);
         match &self.kind {
-            Kind::Hot(_) => Err(io::ErrorKind::Unsupported.into()),
+            Kind::Hot(_) | Kind::Cached(_) => Err(io::ErrorKind::Unsupported.into()),
             Kind::Cold(file) => {
                 let _cold = self.env.world.cold();
                 file.pre_allocate(bytes, false).await.map_err(io_error)
@@ -86,7 +101,9 @@ impl File for GlommioFile {
 
     async fn sync(&self) -> io::Result<()> {
         match &self.kind {
-            Kind::Hot(file) => self.env.world.ring.fdatasync(file).await,
+            Kind::Hot(file) | Kind::Cached(CachedFile { fd: file, .. }) => {
+                self.env.world.ring.fdatasync(file).await
+            }
             Kind::Cold(file) => {
                 let _cold = self.env.world.cold();
                 file.fdatasync().await.map_err(io_error)
@@ -94,9 +111,16 @@ impl File for GlommioFile {
         }
     }
 
+    async fn sync_to(&self, upto: u64) -> io::Result<()> {
+        match &self.kind {
+            Kind::Cached(file) => self.env.world.ring.fdatasync_to(&file.fd, upto).await,
+            Kind::Hot(_) | Kind::Cold(_) => self.sync().await,
+        }
+    }
+
     async fn len(&self) -> io::Result<u64> {
         match &self.kind {
-            Kind::Hot(file) => {
+            Kind::Hot(file) | Kind::Cached(CachedFile { fd: file, .. }) => {
                 let file = file.as_fd().try_clone_to_owned()?;
                 self.env
                     .blocking(move || std::fs::File::from(file).metadata().map(|meta| meta.len()))
@@ -117,6 +141,12 @@ impl File for GlommioFile {
                     // Closing the last descriptor of a removed file frees its blocks: not on the core's thread.
                     self.env.blocking(move || drop(file)).await;
                 }
+                Ok(())
+            }
+            Kind::Cached(file) => {
+                let (file, mapping) = file.into_parts().await;
+                let file = Rc::into_inner(file);
+                self.env.blocking(move || drop((file, mapping))).await;
                 Ok(())
             }
             Kind::Cold(file) => {

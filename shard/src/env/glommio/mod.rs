@@ -1,5 +1,5 @@
 //! The real world: hot files on the core's ring, cold files by glommio's DmaFile, tasks in glommio's queues. The only
-//! place of the engine that names glommio.
+//! place of the engine that names glommio. Files through the page cache are written by copies into a mapping (`cached`).
 //!
 //! # How a core runs
 //! One task, the core's loop, does `ring.pass(..)`, handles what completed and calls [`Driver::after_pass`], for ever.
@@ -15,8 +15,12 @@
     clippy::disallowed_types,
     reason = "the real world behind Env: its clock, its files, what its threads share"
 )]
-#![expect(unsafe_code, reason = "descriptors handed to glommio, statvfs and getrandom")]
+#![expect(
+    unsafe_code,
+    reason = "descriptors handed to glommio, mappings of the log, statvfs and getrandom"
+)]
 
+mod cached;
 mod doorbell;
 mod driver;
 mod file;
@@ -43,6 +47,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use glommio::io::{DmaFile, OpenOptions};
 use glommio::{GlommioError, TaskQueueHandle};
 
+use self::cached::{CachedFile, Mapping};
 use self::pace::{Pace, Paced};
 use self::timers::Timers;
 use super::ring::Ring;
@@ -126,8 +131,18 @@ impl GlommioEnv {
 
     async fn open_hot(&self, path: &Path, how: Open) -> io::Result<GlommioFile> {
         let path = path.to_owned();
-        let file = self.blocking(move || hot_options(how).open(path)).await?;
-        Ok(GlommioFile::hot(self.clone(), OwnedFd::from(file)))
+        let open = move || {
+            let file = hot_options(how).open(path)?;
+            let is_cached = how == Open::Write(Sync::PageCache);
+            let mapping = if is_cached { Some(Mapping::new(&file)?) } else { None };
+            Ok::<_, io::Error>((OwnedFd::from(file), mapping))
+        };
+        Ok(match self.blocking(open).await? {
+            (file, None) => GlommioFile::hot(self.clone(), file),
+            (file, Some(mapping)) => {
+                GlommioFile::cached(self.clone(), CachedFile::new(file, mapping))
+            }
+        })
     }
 
     async fn open_cold(&self, path: &Path, how: Open) -> io::Result<GlommioFile> {
@@ -277,6 +292,8 @@ impl Env for GlommioEnv {
             }
         };
         spawned.expect("the queues live as long as the executor").detach();
+        // It has not run yet: the loop must not go to sleep before it has.
+        self.world.ring.nudge();
     }
 
     fn set_shares(&self, queue: Queue, shares: usize) {

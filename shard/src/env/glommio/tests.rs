@@ -3,6 +3,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "patterns are cut to bytes")]
 
 mod allocation;
+mod cached;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use glommio::{LocalExecutorBuilder, Placement};
 
+use super::cached::CachedFile;
 use super::file::GlommioFile;
 use super::{Driver, GlommioEnv};
 use crate::env::ring::write_eventfd;
@@ -227,8 +229,11 @@ fn syncs_reach_the_kernel() {
             // SAFETY: both numbers are open descriptors of this test's.
             assert!(unsafe { libc::dup2(place.as_raw_fd(), cold.as_raw_fd()) } >= 0);
             let cold = GlommioFile::cold(env.clone(), cold);
+            let also_place = place.try_clone().unwrap();
+            let cached = GlommioFile::cached(env.clone(), CachedFile::new(also_place.into(), None));
             let hot = GlommioFile::hot(env.clone(), place.into());
-            for file in [hot, cold] {
+            sender.send(cached.sync_to(ALIGN as u64).await).unwrap();
+            for file in [hot, cold, cached] {
                 sender.send(file.sync().await).unwrap();
                 file.close().await.unwrap();
             }
@@ -238,7 +243,8 @@ fn syncs_reach_the_kernel() {
     });
     let errors: Vec<_> = answers.into_iter().map(|answer| answer.unwrap_err()).collect();
     let numbers: Vec<_> = errors.iter().map(io::Error::raw_os_error).collect();
-    assert_eq!(numbers, [Some(libc::EBADF), Some(libc::EBADF), Some(libc::EINVAL)]);
+    let [bad, invalid] = [Some(libc::EBADF), Some(libc::EINVAL)];
+    assert_eq!(numbers, [bad, bad, bad, bad, invalid]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use io_uring::{opcode, squeue};
 use super::Ring;
 use super::kernel::{KIND_FILE, outcome};
 use crate::env::IoBuf;
-use crate::limits::{ALIGN, IO_BYTES_MAX};
+use crate::limits::IO_BYTES_MAX;
 
 /// One operation's slot.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ impl Ring {
         offset: u64,
         len: usize,
     ) -> (io::Result<()>, IoBuf) {
-        check_request(offset, len);
+        assert!(len <= IO_BYTES_MAX);
         buf.clear();
         buf.reserve(len);
         let fd = Fd(file.as_raw_fd());
@@ -171,8 +171,7 @@ impl Ring {
         len: usize,
         offset: u64,
     ) -> (io::Result<usize>, IoBuf) {
-        check_request(offset, len);
-        assert_eq!(from % ALIGN, 0);
+        assert!(len <= IO_BYTES_MAX);
         let bytes = &buf[from..from + len];
         let fd = Fd(file.as_raw_fd());
         let entry = opcode::Write::new(fd, bytes.as_ptr(), request_len(len)).offset(offset).build();
@@ -184,9 +183,24 @@ impl Ring {
     /// # Errors
     /// As `fdatasync(2)`.
     pub async fn fdatasync(&self, file: &Rc<OwnedFd>) -> io::Result<()> {
+        // No length is all of the file.
+        self.fdatasync_range(file, 0).await
+    }
+
+    /// The same for what lies before `upto`: of pages behind it nothing is written back.
+    ///
+    /// # Errors
+    /// As `fdatasync(2)`.
+    pub async fn fdatasync_to(&self, file: &Rc<OwnedFd>, upto: u64) -> io::Result<()> {
+        assert!(upto > 0);
+        self.fdatasync_range(file, u32::try_from(upto - 1).unwrap_or(0)).await
+    }
+
+    /// `last`: the last byte that is meant, from the start of the file.
+    async fn fdatasync_range(&self, file: &Rc<OwnedFd>, last: u32) -> io::Result<()> {
         let fd = Fd(file.as_raw_fd());
         let entry = opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build();
-        self.carry_out(file, IoBuf::new(), entry).await.0.map(|_| ())
+        self.carry_out(file, IoBuf::new(), with_len(entry, last)).await.0.map(|_| ())
     }
 
     /// Submits a file operation on `buf`'s memory and waits for it.
@@ -231,10 +245,14 @@ impl Drop for Flight<'_> {
     }
 }
 
-fn check_request(offset: u64, len: usize) {
-    assert!(len <= IO_BYTES_MAX);
-    assert_eq!(len % ALIGN, 0);
-    assert_eq!(offset % ALIGN as u64, 0);
+/// Sets the field `len` of an entry, which the crate offers for some operations only.
+fn with_len(mut entry: squeue::Entry, len: u32) -> squeue::Entry {
+    /// Where it stands in `struct io_uring_sqe` (`include/uapi/linux/io_uring.h`), in bytes.
+    const LEN_AT: usize = 24;
+    const { assert!(size_of::<squeue::Entry>() == 64) };
+    // SAFETY: an entry is the kernel's structure of 64 plain bytes, and the field is an aligned u32 of it.
+    unsafe { (&raw mut entry).byte_add(LEN_AT).cast::<u32>().write(len) };
+    entry
 }
 
 fn request_len(len: usize) -> u32 {

@@ -1,8 +1,13 @@
 //! The dice of a crash: what becomes of each thing that is not known to be durable.
+//!
+//! A torn write may spoil the blocks that it touches, and with them what is durable there: some devices write 4 KiB or nothing
+//! that can be read. Whoever changes a part of a block that holds something durable finds out.
 
 use super::inode::SECTOR;
 use super::pages::Pages;
 use super::random::Random;
+use crate::env::align_down;
+use crate::limits::ALIGN;
 
 /// How the machine, or only the process, dies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +22,9 @@ pub enum Crash {
     /// Power cut: each unsynced write kept, dropped or torn at 512 bytes, each unsynced name change kept or undone.
     Random,
 }
+
+/// What reads as nothing that was ever written.
+pub(super) const SPOILT: [u8; ALIGN] = [0x5a; ALIGN];
 
 /// Sectors are drawn out of this many.
 const DICE: u64 = 8;
@@ -55,6 +63,8 @@ impl Cut {
         let sectors = (len / SECTOR) as u64;
         match self.random.below(4) {
             0 => 0,
+            // Bytes that were being copied.
+            1 if !len.is_multiple_of(SECTOR) => super::pages::index(self.random.below(len as u64)),
             1 => super::pages::index(self.random.below(sectors + 1)) * SECTOR,
             _ => len,
         }
@@ -102,6 +112,16 @@ impl Cut {
     }
 
     fn tear(&self, pages: &mut Pages, offset: u64, data: &[u8]) {
+        if self.kind == Crash::Random && self.random.chance(1, 4) {
+            let mut block = align_down(offset);
+            while block < offset + data.len() as u64 {
+                if self.random.chance(1, 2) {
+                    pages.write(block, &SPOILT);
+                }
+                block += ALIGN as u64;
+            }
+            return;
+        }
         let sectors = data.len().div_ceil(SECTOR) as u64;
         let (shape, at) = (self.random.below(3), self.random.below(sectors + 1));
         for (number, sector) in (0u64..).zip(data.chunks(SECTOR)) {

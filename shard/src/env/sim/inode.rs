@@ -122,8 +122,12 @@ impl FileNode {
         self.serial
     }
 
-    pub(super) fn sync(&mut self, watermark: u64) {
-        for write in self.log.iter_mut().filter(|write| write.serial <= watermark) {
+    /// Only what ends at `upto` or before was asked for.
+    pub(super) fn sync(&mut self, watermark: u64, upto: u64) {
+        let is_meant = |write: &Logged| {
+            write.serial <= watermark && write.offset + write.data.len() as u64 <= upto
+        };
+        for write in self.log.iter_mut().filter(|write| is_meant(write)) {
             write.fate = Fate::Durable;
         }
         self.settle();

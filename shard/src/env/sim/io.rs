@@ -300,7 +300,17 @@ impl File for SimFile {
         offset: u64,
     ) -> (io::Result<usize>, IoBuf) {
         let data = &buf[from..from + len];
-        self.check(data.as_ptr(), offset, len);
+        if self.how == Open::Write(Sync::PageCache) {
+            let end = self.world.disk.borrow().file(self.ino).seen.len();
+            assert!(
+                offset + len as u64 <= end,
+                "{}: a cached write behind the end",
+                self.path.display()
+            );
+            assert!((1..=IO_BYTES_MAX).contains(&len));
+        } else {
+            self.check(data.as_ptr(), offset, len);
+        }
         assert_ne!(self.how, Open::Read, "a write to {}, opened for reading", self.path.display());
         let op = self.begin(Kind::Write, format_args!(" {len} at {offset}")).await;
         self.world.disk.borrow_mut().begin_write(self.ino, op.number, offset, data);
@@ -339,6 +349,10 @@ impl File for SimFile {
     }
 
     async fn sync(&self) -> io::Result<()> {
+        self.sync_to(u64::MAX).await
+    }
+
+    async fn sync_to(&self, upto: u64) -> io::Result<()> {
         let op = self.begin(Kind::Sync, "").await;
         let watermark = self.world.disk.borrow().file(self.ino).watermark();
         op.travel().await;
@@ -347,7 +361,7 @@ impl File for SimFile {
             let random = &self.world.damage;
             let mut disk = self.world.disk.borrow_mut();
             match op.error() {
-                None => disk.file_mut(self.ino).sync(watermark),
+                None => disk.file_mut(self.ino).sync(watermark, upto),
                 // Interrupted before anything happened.
                 Some(libc::EINTR) => {}
                 Some(_) => disk.file_mut(self.ino).fail_sync(watermark, random),

@@ -217,6 +217,7 @@ fn nonsense_under_a_good_checksum_never_panics() {
                 offset: begin as u64,
                 first_seq: SeqNo(index as u64),
                 synced_upto: if index == 0 { 0 } else { begin as u64 },
+                grain_bytes: 4096,
             };
             for at in (begin + 48..end).filter(|at| at - begin < 100 || end - at < 250) {
                 for byte in [0, 0x80, 0xff] {
@@ -260,6 +261,7 @@ fn a_whole_frame_that_is_out_of_its_order_is_damage() {
                 offset: begin as u64,
                 first_seq: SeqNo(index as u64),
                 synced_upto: if at == 0 { 0 } else { begin as u64 },
+                grain_bytes: 4096,
             };
             let mut frame = IoBuf::with_capacity(BLOCK);
             frame.extend_from_slice(&whole[begin..end]);

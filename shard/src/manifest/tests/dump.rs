@@ -21,20 +21,22 @@ fn manifests_look_as_they_did() {
         offset: 0,
         first_seq: SeqNo(0),
         synced_upto: 0,
+        grain_bytes: 4096,
     };
     golden::run("manifest/format.txt", |line| {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         let block = match words[0] {
             "current" => {
-                let header =
-                    Header { format: FORMAT, number: number(1), epoch: 0, extent: number(2) };
+                let (format, number, extent) = (FORMAT, number(1), number(2));
+                let header = Header { format, number, epoch: 0, extent, grain_bytes: 4096 };
                 return golden::hex(&header.encode(Magic::Current, ID), 0);
             }
             "manifest" => {
                 (head.segment, head.epoch, head.offset) = (number(1), number(2), 0);
-                Header { format: FORMAT, number: number(1), epoch: number(2), extent: 0 }
-                    .encode(Magic::Manifest, ID)
+                let (format, number, epoch) = (FORMAT, number(1), number(2));
+                let header = Header { format, number, epoch, extent: 0, grain_bytes: 4096 };
+                header.encode(Magic::Manifest, ID)
             }
             "snapshot" => encode(FrameKind::Snapshot, &edit(&words[1..]), &head).unwrap(),
             "edit" => {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::{Log, corruption, replay, small_log};
 use crate::env::sim::{Sim, SimEnv};
 use crate::manifest::edit::WalMeta;
+use crate::options::SyncPolicy;
 
 const BLOCK: usize = 4096;
 
@@ -92,6 +93,70 @@ fn every_byte() {
             env.write_raw(path(number), whole);
         }
         assert!(tried > 20_000, "{tried}");
+    });
+}
+
+/// Batches that share blocks, in the segments of a policy that syncs now and then: a frame that something vouches for is damage
+/// where it is damaged, the others are the torn tail. What stands in the same block before it is read.
+#[test]
+fn every_byte_of_blocks_that_are_shared() {
+    let sim = Sim::new(23).fifo();
+    sim.run(|env| async move {
+        let mut log = Log::new(&env, SyncPolicy::EverySecond);
+        log.begin(1, 5, None).await.unwrap();
+        for count in [1, 2, 1, 3] {
+            log.batch(count).await.unwrap();
+        }
+        log.sync().await.unwrap();
+        log.batch(1).await.unwrap();
+        log.begin(4, 7, None).await.unwrap();
+        for count in [1, 1, 2] {
+            log.batch(count).await.unwrap();
+        }
+        log.sync().await.unwrap();
+        for count in [1, 1, 1] {
+            log.batch(count).await.unwrap();
+        }
+        let (listed, frames) = (log.listed(), log.frames.clone());
+        let is_shared = |pair: &[(u64, u64, u64, u64)]| {
+            pair[0].0 == pair[1].0 && pair[0].1 / 4096 == pair[1].1 / 4096
+        };
+        assert!(frames.windows(2).filter(|pair| is_shared(pair)).count() > 6, "{frames:?}");
+        let mut outcomes = BTreeMap::new();
+        for meta in &listed {
+            let whole = env.read_raw(path(meta.number));
+            let synced_upto = |begin: u64| {
+                let at = usize::try_from(begin).unwrap() + 32;
+                u64::from_le_bytes(whole[at..at + 8].try_into().unwrap())
+            };
+            for (index, &(segment, begin, end, _)) in frames.iter().enumerate() {
+                if segment != meta.number {
+                    continue;
+                }
+                let is_vouched_for = frames[index + 1..]
+                    .iter()
+                    .any(|other| other.0 != segment || synced_upto(other.1) > begin);
+                for offset in usize::try_from(begin).unwrap()..usize::try_from(end).unwrap() {
+                    let mut bytes = whole.clone();
+                    bytes[offset] ^= 1 << (offset % 8);
+                    env.write_raw(path(segment), &bytes);
+                    let place = format!("segment {segment} at {offset}");
+                    match replay(&env, &listed, 0, None).await {
+                        Ok(replayed) => {
+                            assert!(!is_vouched_for, "{place}");
+                            assert_eq!(replayed.last_seq.0, frames[index - 1].3, "{place}");
+                        }
+                        Err(error) => {
+                            assert!(is_vouched_for, "{place}: {error}");
+                            assert_eq!(corruption(&error), (path(segment).into(), begin));
+                        }
+                    }
+                    *outcomes.entry(is_vouched_for).or_insert(0) += 1;
+                }
+            }
+            env.write_raw(path(meta.number), &whole);
+        }
+        assert!(outcomes[&true] > 5000 && outcomes[&false] > 200, "{outcomes:?}");
     });
 }
 

@@ -8,7 +8,7 @@ use crate::batch::Op;
 use crate::env::IoBuf;
 use crate::key::SeqNo;
 
-/// Commands: `segment <number> <epoch> <bytes>`, `chain <segment> <end> <last_seq>`, `put <key> <value>`,
+/// Commands: `segment <number> <epoch> <bytes> <grain>`, `chain <segment> <end> <last_seq>`, `put <key> <value>`,
 /// `until <key> <value> <expires_at_ms>`, `delete <key>`, `batch`, `witness`. What is written is dumped.
 #[test]
 fn segments_look_as_they_did() {
@@ -20,6 +20,7 @@ fn segments_look_as_they_did() {
         offset: 0,
         first_seq: SeqNo(0),
         synced_upto: 0,
+        grain_bytes: 4096,
     };
     golden::run("wal/format.txt", |line| {
         let words: Vec<&str> = line.split(' ').collect();
@@ -27,11 +28,13 @@ fn segments_look_as_they_did() {
         let frame: IoBuf = match words[0] {
             "segment" => {
                 (head.segment, head.epoch, head.offset) = (number(1), number(2), 0);
+                head.grain_bytes = usize::try_from(number(4)).unwrap();
                 let header = Header {
                     format: FORMAT,
                     number: number(1),
                     epoch: number(2),
                     extent: number(3),
+                    grain_bytes: head.grain_bytes,
                 };
                 header.encode(Magic::Segment, ID)
             }

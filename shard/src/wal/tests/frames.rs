@@ -12,11 +12,19 @@ use crate::wal::FRAME_BYTES_MAX;
 
 fn head(offset: u64) -> FrameHead {
     let first_seq = SeqNo(9);
-    FrameHead { identity: ID, segment: 7, epoch: 0xe0, offset, first_seq, synced_upto: 0 }
+    FrameHead {
+        identity: ID,
+        segment: 7,
+        epoch: 0xe0,
+        offset,
+        first_seq,
+        synced_upto: 0,
+        grain_bytes: 4096,
+    }
 }
 
 fn place() -> Place {
-    Place { identity: ID, number: 7, epoch: 0xe0 }
+    Place { identity: ID, number: 7, epoch: 0xe0, grain_bytes: 4096 }
 }
 
 fn sample(builder: &mut FrameBuilder, count: u64) {

@@ -123,6 +123,7 @@ impl<E: Env> Log<E> {
             offset: segment.next_offset(),
             first_seq: SeqNo(first_seq),
             synced_upto: self.synced_upto,
+            grain_bytes: segment.grain_bytes(),
         }
     }
 
@@ -163,8 +164,13 @@ impl<E: Env> Log<E> {
     }
 
     pub(super) async fn sync(&mut self) -> Result<()> {
+        if self.segment.as_ref().is_some_and(|segment| !segment.is_between_blocks()) {
+            self.witness().await?;
+        }
         if let Some(segment) = &self.segment {
-            self.synced_upto = segment.sync().await?;
+            let upto = segment.next_offset();
+            segment.sync_to(upto).await?;
+            self.synced_upto = upto;
         }
         self.progress.durable.set(self.last_seq);
         Ok(())

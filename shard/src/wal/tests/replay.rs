@@ -133,7 +133,7 @@ fn a_log_is_replayed_only_where_it_belongs() {
             assert!(matches!(error, Error::Foreign { .. }), "{error}");
         }
         let mut newer = whole.clone();
-        newer[4] = 3;
+        newer[4] = 4;
         let crc = crc32(&[], &[&newer[4..4096]]);
         newer[..4].copy_from_slice(&crc.to_le_bytes());
         env.write_raw("/000001.wal", &newer);
@@ -340,6 +340,7 @@ fn a_batch_that_does_not_decode_has_no_operations() {
         offset: 4096,
         first_seq: SeqNo(3),
         synced_upto: 0,
+        grain_bytes: 4096,
     };
     let head = |ops| {
         let frame = sealed(b"", FrameKind::Batch, ops, &place);

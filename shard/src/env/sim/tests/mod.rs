@@ -10,6 +10,7 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 
+use super::cut::SPOILT;
 use super::*;
 use crate::env::{Env, File, IoBuf, Lane, Open, Sync, read_exact_at, write_all_at};
 
@@ -48,14 +49,18 @@ fn given(sim: &Sim, path: &str, values: &[u8]) {
     sim.write_raw(path, &bytes);
 }
 
-/// All files as text: `a: 1 torn 0; b:` with one word for each block.
+/// All files as text: `a: 1 torn spoilt 0; b:` with one word for each block.
 fn picture(sim: &Sim) -> String {
     let file = |(path, _): &(PathBuf, u64)| {
         let mut text = format!("{}:", path.strip_prefix("/").unwrap_or(path).display());
         for block in sim.read_raw(path).chunks(BLOCK) {
             let whole = block.len() == BLOCK && block.iter().all(|byte| *byte == block[0]);
             text.push(' ');
-            text += &if whole { block[0].to_string() } else { "torn".to_owned() };
+            text += &match block[0] {
+                _ if !whole => "torn".to_owned(),
+                byte if byte == SPOILT[0] => "spoilt".to_owned(),
+                byte => byte.to_string(),
+            };
         }
         text
     };

@@ -1,0 +1,152 @@
+//! Files through the page cache: what is written is there, by whichever way it went.
+
+use std::os::unix::fs::FileExt as _;
+
+use super::super::cached::{COPY_BYTES_MAX, CachedFile, FRESH, Mapping};
+use super::*;
+
+const GRAIN: usize = 64;
+
+/// A file of zeros, its space taken, and its bytes as they are to be.
+struct Written {
+    file: CachedFile,
+    looked_at: std::fs::File,
+    expected: Vec<u8>,
+    end: usize,
+}
+
+impl Written {
+    fn new(path: &Path, bytes: usize, mapped: bool) -> Self {
+        std::fs::write(path, vec![0; bytes]).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let mapping = Mapping::new(&file).unwrap().filter(|_| mapped);
+        let looked_at = std::fs::File::open(path).unwrap();
+        Self {
+            file: CachedFile::new(file.into(), mapping),
+            looked_at,
+            expected: vec![0; bytes],
+            end: 0,
+        }
+    }
+
+    /// Writes `len` bytes behind what was written; says whether they were copied.
+    async fn write(&mut self, env: &GlommioEnv, len: usize) -> bool {
+        let buf = pattern(GRAIN + len, (self.end / GRAIN) as u8 | 1);
+        self.expected[self.end..self.end + len].copy_from_slice(&buf[GRAIN..]);
+        let copies = self.file.copies();
+        let (written, _) = self.file.write(env, buf, GRAIN, len, self.end as u64).await;
+        assert_eq!(written.unwrap(), len);
+        self.end += len;
+        self.file.copies() > copies
+    }
+
+    fn check(&self) {
+        let mut found = vec![0; self.expected.len()];
+        self.looked_at.read_exact_at(&mut found, 0).unwrap();
+        assert!(found == self.expected);
+    }
+
+    async fn close(self, env: &GlommioEnv) {
+        GlommioFile::cached(env.clone(), self.file).close().await.unwrap();
+    }
+}
+
+fn is_mapped(path: &Path) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.contains(path.to_str().unwrap())
+}
+
+#[test]
+fn small_writes_become_copies_and_all_of_them_arrive() {
+    let dir = directory();
+    let path = dir.path().canonicalize().unwrap().join("a");
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let mut written = Written::new(&path, 8 << 20, true);
+            assert!(is_mapped(&path));
+            assert!(!written.write(&env, GRAIN).await, "nothing is ready yet");
+            let (mut copies, mut others) = (0, 0);
+            for round in 0.. {
+                let len = match round % 50 {
+                    // Too long to be copied between two passes.
+                    49 => COPY_BYTES_MAX + GRAIN,
+                    _ => GRAIN * (1 + round % 37),
+                };
+                if written.end + len > written.expected.len() {
+                    break;
+                }
+                if written.write(&env, len).await {
+                    assert!(len <= COPY_BYTES_MAX);
+                    copies += 1;
+                } else {
+                    others += 1;
+                }
+                if round % 100 == 0 {
+                    written.check();
+                    let upto = crate::env::align_down(written.end as u64);
+                    if upto > 0 {
+                        env.ring().fdatasync_to(&written.file.fd, upto).await.unwrap();
+                    }
+                    env.sleep(Duration::from_millis(2)).await;
+                }
+            }
+            // To the last byte of the file.
+            written.write(&env, written.expected.len() - written.end).await;
+            written.check();
+            assert!(copies > others && others > 20, "{copies} copies, {others} by the ring");
+            written.close(&env).await;
+            assert!(!is_mapped(&path));
+        };
+        driver.run(work).await.unwrap();
+    });
+}
+
+/// Pages that were made writable long ago may have been written back since: a store would ask the file system.
+#[test]
+fn pages_that_are_not_fresh_are_not_written_to() {
+    let dir = directory();
+    let path = dir.path().join("a");
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let mut written = Written::new(&path, 4 << 20, true);
+            let until_copied = async |written: &mut Written| {
+                for _ in 0..1000 {
+                    if written.write(&env, GRAIN).await {
+                        return;
+                    }
+                    env.sleep(Duration::from_millis(1)).await;
+                }
+                panic!("no write was a copy");
+            };
+            until_copied(&mut written).await;
+            env.sleep(FRESH + Duration::from_millis(10)).await;
+            assert!(!written.write(&env, GRAIN).await);
+            until_copied(&mut written).await;
+            written.check();
+            written.close(&env).await;
+        };
+        driver.run(work).await.unwrap();
+    });
+}
+
+#[test]
+fn a_file_that_cannot_be_mapped_is_written_all_the_same() {
+    let dir = directory();
+    let path = dir.path().join("a");
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let mut written = Written::new(&path, 1 << 20, false);
+            for _ in 0..100 {
+                assert!(!written.write(&env, 3 * GRAIN).await);
+            }
+            written.check();
+            env.ring().fdatasync_to(&written.file.fd, 4096).await.unwrap();
+            written.close(&env).await;
+            // Nothing to be mapped.
+            std::fs::write(&path, b"").unwrap();
+            let empty = std::fs::File::open(&path).unwrap();
+            assert!(Mapping::new(&empty).unwrap().is_none());
+        };
+        driver.run(work).await.unwrap();
+    });
+}
