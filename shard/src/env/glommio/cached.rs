@@ -190,6 +190,13 @@ impl CachedFile {
         self.window.as_ref().map_or(0, |window| window.copies.get())
     }
 
+    /// Where the pages that are writable end.
+    #[cfg(test)]
+    pub(super) fn ready_upto(&self) -> u64 {
+        let last = self.window.as_ref().and_then(|window| window.steps.borrow().back().copied());
+        last.map_or(0, |last| last.upto)
+    }
+
     /// What is left to be closed once no job needs the mapping any more.
     pub(super) async fn into_parts(self) -> (Rc<OwnedFd>, Option<Arc<Mapping>>) {
         let Some(window) = self.window else { return (self.fd, None) };
