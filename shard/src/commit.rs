@@ -201,10 +201,11 @@ struct SyncOrder<E: Env> {
 impl<E: Env> Committer<E> {
     pub(crate) fn new(shard: Shard<E>, segment: Segment<E>) -> Self {
         shard.inner.sync.upto.set(segment.next_offset());
-        shard.inner.space.log_room.set(segment.whole_room());
         // The chain that the segment begins with is the first one.
         let witnesses_wanted = if segment.is_durable_on_write() { WITNESSES - 1 } else { 0 };
-        Self { shard, segment: Rc::new(segment), unsynced_bytes: 0, witnesses_wanted }
+        let new = Self { shard, segment: Rc::new(segment), unsynced_bytes: 0, witnesses_wanted };
+        new.announce_room(0);
+        new
     }
 
     /// Runs until the shard fails or is closed; closes the segment, and says where it ended.
@@ -234,6 +235,9 @@ impl<E: Env> Committer<E> {
             if let Some(error) = shard.failure() {
                 return Err(error);
             }
+            if self.sync_is_due() {
+                self.order_sync().await?;
+            }
             if !shard.inner.gather.borrow().frame.is_empty() {
                 self.commit_one().await?;
             } else if shard.inner.closing.get() {
@@ -242,9 +246,6 @@ impl<E: Env> Committer<E> {
                 self.commit_witness().await?;
             } else {
                 shard.inner.commit_wanted.wait().await;
-            }
-            if self.sync_is_due() {
-                self.order_sync().await?;
             }
         }
     }
@@ -276,10 +277,6 @@ impl<E: Env> Committer<E> {
         let shard = self.shard.clone();
         let inner = &shard.inner;
         assert!(!inner.sync.busy.get());
-        // The one before may have failed while this task waited: then nothing more is written.
-        if let Some(error) = shard.failure() {
-            return Err(error);
-        }
         if !self.segment.is_between_blocks() {
             self.write_witness().await?;
         }
@@ -440,7 +437,7 @@ impl<E: Env> Committer<E> {
             }
         };
         let previous = std::mem::replace(&mut self.segment, Rc::new(segment.segment));
-        shard.inner.space.log_room.set(self.segment.whole_room());
+        self.announce_room(0);
         let last_seq = shard.inner.progress.written.get();
         shard.inner.sync.upto.set(0);
         let chain = Chain { segment: previous.number(), end: previous.next_offset(), last_seq };

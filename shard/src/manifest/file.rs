@@ -212,8 +212,7 @@ pub(super) async fn read_named<E: Env>(
         let what = format!("it says that it is manifest {}", header.number);
         return Err(Error::Foreign { path: window.path().to_owned(), what });
     }
-    let Header { number, epoch, grain_bytes, .. } = header;
-    let place = Place { identity, number, epoch, grain_bytes };
+    let place = header.place(identity);
     let (mut state, mut offset, mut index) = (State::default(), FIRST_FRAME, 0);
     while let Some(head) = window.frame(&place, offset).await? {
         let edit = decode(&window, offset, &head, index, named.extent, header.format)?;

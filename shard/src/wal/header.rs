@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::key::Identity;
 use crate::limits::ALIGN;
 
+use super::frame::Place;
 use super::{GRAIN_BYTES, REMEDY};
 
 /// The layout of this file and of its frames. A change of bytes is a new number.
@@ -87,6 +88,12 @@ impl Header {
             *crc = crc32(&[], &[covered]).to_le_bytes();
         }
         rest
+    }
+
+    /// Of the frames behind it.
+    pub(crate) fn place(&self, identity: Identity) -> Place {
+        let Self { number, epoch, grain_bytes, .. } = *self;
+        Place { identity, number, epoch, grain_bytes }
     }
 
     /// Whose file a header says to be the start of; [`Header::decode`] tells whether that can be believed. For a file

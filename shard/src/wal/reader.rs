@@ -316,8 +316,7 @@ async fn first_batch<E: Env>(
     let Ok(header) = Header::decode(block, Magic::Segment, identity, window.path()) else {
         return Ok(None);
     };
-    let Header { epoch, grain_bytes, .. } = header;
-    let place = Place { identity, number, epoch, grain_bytes };
+    let place = Place { number, ..header.place(identity) };
     let Some(chain) = window.frame(&place, FIRST_FRAME).await? else { return Ok(None) };
     let first = window.frame(&place, FIRST_FRAME + chain.padded()).await?;
     Ok(first.filter(|head| head.kind == FrameKind::Batch).map(|head| head.first_seq))
@@ -343,8 +342,7 @@ async fn inspect<E: Env>(
         );
         return Err(Error::Foreign { path: window.path().to_owned(), what });
     }
-    let Header { number, epoch, grain_bytes, .. } = header;
-    let place = Place { identity, number, epoch, grain_bytes };
+    let place = header.place(identity);
     let chain = match window.frame(&place, FIRST_FRAME).await? {
         None => None,
         Some(head) => Some(decode_chain(&window, &head)?),

@@ -10,9 +10,7 @@ use std::cell::Cell;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::env::{
-    Env, File, IoBuf, Lane, Open, Sync, align_up, try_allocate, write_all_at, write_all_in,
-};
+use crate::env::{Env, File, IoBuf, Lane, Open, Sync, try_allocate, write_all_at, write_all_in};
 use crate::error::{Error, Result};
 use crate::key::Identity;
 use crate::limits::{ALIGN, IO_BYTES_MAX};
@@ -167,11 +165,6 @@ impl<E: Env> Segment<E> {
     /// Whether the log ends with a whole block: only then may it be synced. A witness fills the block.
     pub(crate) fn is_between_blocks(&self) -> bool {
         self.offset.get().is_multiple_of(ALIGN as u64)
-    }
-
-    /// Bytes left for frames that begin in a block of their own.
-    pub(crate) fn whole_room(&self) -> u64 {
-        self.meta.bytes - align_up(self.offset.get())
     }
 
     /// Bytes left for frames.

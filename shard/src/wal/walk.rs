@@ -86,8 +86,7 @@ impl<E: Env> Walk<E> {
         }
         window.fetch(0, ALIGN as u64).await?;
         let header = Header::decode(window.bytes(0, ALIGN), magic, identity, window.path())?;
-        let Header { number, epoch, grain_bytes, .. } = header;
-        let place = Place { identity, number, epoch, grain_bytes };
+        let place = header.place(identity);
         Ok(Self { env: env.clone(), window, header, place, offset: FIRST_FRAME })
     }
 

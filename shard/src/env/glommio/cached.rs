@@ -134,8 +134,6 @@ struct Window {
     last_by_ring: Cell<Option<Instant>>,
     /// The file system would not: no more jobs.
     refused: Cell<bool>,
-    /// Writes that were copies.
-    copies: Cell<u64>,
 }
 
 /// An open file of this kind.
@@ -156,7 +154,6 @@ impl CachedFile {
                 step_bytes: Cell::new(STEP_BYTES_MIN),
                 last_by_ring: Cell::new(None),
                 refused: Cell::new(false),
-                copies: Cell::new(0),
             })
         });
         Self { fd: Rc::new(fd), window }
@@ -174,7 +171,8 @@ impl CachedFile {
         if let Some(window) = &self.window {
             let now = Instant::now();
             let copied = window.copy(&buf[from..from + len], offset, now);
-            if copied || window.is_worth_it(now) {
+            // What is too long to be copied has no use for a window either.
+            if copied || (len <= COPY_BYTES_MAX && window.is_worth_it(now)) {
                 window.move_on(env, offset + len as u64, now);
             }
             if copied {
@@ -182,12 +180,6 @@ impl CachedFile {
             }
         }
         env.world.ring.write(&self.fd, buf, from, len, offset).await
-    }
-
-    /// How many writes were copies into the mapping.
-    #[cfg(test)]
-    pub(super) fn copies(&self) -> u64 {
-        self.window.as_ref().map_or(0, |window| window.copies.get())
     }
 
     /// Where the pages that are writable end.
@@ -217,7 +209,6 @@ impl Window {
             return false;
         }
         self.mapping.copy(bytes, offset);
-        self.copies.set(self.copies.get() + 1);
         true
     }
 
@@ -229,6 +220,9 @@ impl Window {
     /// Moves the window on to `offset`, where the next write will be: forgets what lies behind or is too old, and has the
     /// next step made when less than one is left.
     fn move_on(self: &Rc<Self>, env: &GlommioEnv, offset: u64, now: Instant) {
+        if self.making.get() {
+            return;
+        }
         let mut behind = None;
         let mut steps = self.steps.borrow_mut();
         while let Some(step) = steps.front().copied() {
@@ -247,8 +241,7 @@ impl Window {
         let upto = (from + step_bytes).min(align_down(file_bytes));
         let is_wanted = from < offset + step_bytes / 2 && from < upto && !self.refused.get();
         drop(steps);
-        if (!is_wanted && behind.is_none()) || self.making.get() {
-            // What lies behind and is not let go now is unmapped with the file.
+        if !is_wanted && behind.is_none() {
             return;
         }
         self.making.set(true);
