@@ -17,6 +17,7 @@ use crate::limits::{
     DESCRIPTORS_PER_SHARD, DESCRIPTORS_RESERVED, HTTP_CONNECTIONS_MAX, HTTP_LINKS_QUICK,
     HTTP_LINKS_SLOW, MEMLOCK_BYTES_MIN,
 };
+use crate::net::listeners::once_free;
 use crate::sys::{self, Resource};
 
 /// Oldest kernel that has all operations of the ring: major and minor.
@@ -246,10 +247,10 @@ pub(crate) fn clients(descriptors: u64, shards: u32) -> Result<u32, ServerError>
     }
 }
 
-/// Whether nobody listens there. The listeners of the cores share the port (SO_REUSEPORT), and so would those of a
+/// Whether nobody listens there, if need be a little later (see [`once_free`]). The listeners of the cores share the port (SO_REUSEPORT), and so would those of a
 /// second server: this one does not share.
 fn check_port(bind: IpAddr, port: u16) -> Result<(), ServerError> {
-    let Err(error) = TcpListener::bind((bind, port)) else { return Ok(()) };
+    let Err(error) = once_free(|| TcpListener::bind((bind, port))) else { return Ok(()) };
     let (what, remedy) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             format!("port {port} of {bind} is in use"),

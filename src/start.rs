@@ -11,7 +11,7 @@ use crate::error::ServerError;
 use crate::format::{DataDir, Shards, random_bytes};
 use crate::http::HttpOptions;
 use crate::live::{Live, StopWish};
-use crate::net::listeners::{self, MoreListeners};
+use crate::net::listeners::{self, MoreListeners, once_free};
 use crate::net::tls;
 use crate::preflight::{self, Machine};
 use crate::runtime;
@@ -104,7 +104,7 @@ impl Prepared {
             what: format!("cannot listen on {}:{}: {error}", address.0, address.1),
             remedy: "use another --port or --bind, or stop what uses it".into(),
         };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        let listener = once_free(|| TcpListener::bind(address)).map_err(failed)?;
         sys::tune_listener(&listener, self.config.tcp_keepalive).map_err(failed)?;
         Ok(listener)
     }
@@ -121,7 +121,8 @@ impl Prepared {
                 what: format!("cannot listen at {}: {error}", path.display()),
                 remedy: "use another --unixsocket, or stop what uses it".into(),
             };
-            more.unix = Some(listeners::listen_unix(path, config.unixsocketperm).map_err(failed)?);
+            let listen = || listeners::listen_unix(path, config.unixsocketperm);
+            more.unix = Some(once_free(listen).map_err(failed)?);
         }
         if let (port @ 1.., Some(cert), Some(key)) =
             (config.tls_port, &config.tls_cert, &config.tls_key)
@@ -136,7 +137,7 @@ impl Prepared {
             };
             let settings =
                 tls::server_config(cert, key, config.tls_ca.as_deref()).map_err(unusable)?;
-            let listener = TcpListener::bind((config.bind, port)).map_err(failed)?;
+            let listener = once_free(|| TcpListener::bind((config.bind, port))).map_err(failed)?;
             sys::tune_listener(&listener, config.tcp_keepalive).map_err(failed)?;
             more.tls = Some((listener, settings));
         }

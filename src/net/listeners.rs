@@ -12,6 +12,10 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _}
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use crate::limits::{ADDRESS_LOOK, ADDRESS_WAIT_MAX};
 
 /// How a connection came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +54,28 @@ impl Drop for SocketFile {
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// What `listen` gives, asked again while the address is in use, for [`ADDRESS_WAIT_MAX`] at most: whoever starts the next
+/// server when one was killed is quicker than the kernel, which keeps that one's listeners a while longer. Before any core
+/// is started.
+///
+/// # Errors
+/// As `listen`.
+pub(crate) fn once_free<T>(mut listen: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let began = Instant::now();
+    loop {
+        match listen() {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse
+                    && began.elapsed() < ADDRESS_WAIT_MAX =>
+            {
+                #[expect(clippy::disallowed_methods, reason = "before any core is started")]
+                thread::sleep(ADDRESS_LOOK);
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Listens at `path`, for whom `mode` lets in.
@@ -101,6 +127,29 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_is_about_to_be_free_is_waited_for() {
+        let held = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = held.local_addr().unwrap();
+        assert!(TcpListener::bind(address).is_err());
+        let (mut held, mut looks) = (Some(held), 0);
+        once_free(|| {
+            looks += 1;
+            let result = TcpListener::bind(address);
+            // The kernel lets go of it now.
+            held = None;
+            result
+        })
+        .unwrap();
+        assert_eq!(looks, 2);
+        let mut looks = 0;
+        let missing = once_free(|| -> io::Result<()> {
+            looks += 1;
+            Err(io::ErrorKind::NotFound.into())
+        });
+        assert_eq!((missing.unwrap_err().kind(), looks), (io::ErrorKind::NotFound, 1));
+    }
 
     #[test]
     fn a_socket_is_replaced_only_where_nobody_listens() {

@@ -3,9 +3,13 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
+use std::thread;
+use std::time::Duration;
 
 use crate::common::{
     Exit, Options, Reply, Server, deny_io_uring, free_port, is_stand_in, program, program_command,
@@ -161,6 +165,30 @@ fn a_port_in_use_is_refused_even_by_ourselves() {
     assert_eq!(server.client().say("PING"), Reply::Simple("PONG".into()));
 }
 
+/// The kernel lets go of the listeners of a killed server some time after it is gone.
+#[test]
+fn an_address_that_is_about_to_be_free_is_waited_for() {
+    if is_stand_in() {
+        return;
+    }
+    let home = Rc::new(temp_dir());
+    let path = home.path().join("s");
+    let word: &'static str = path.to_str().unwrap().to_owned().leak();
+    let options = Options { more: vec!["--unixsocket", word].leak(), ..Options::default() };
+    let port = free_port();
+    let tcp = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let letting_go = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(400));
+        drop(tcp);
+        thread::sleep(Duration::from_millis(400));
+        drop(unix);
+    });
+    let server = Server::start_on(port, &program(), home, &options, 0);
+    assert_eq!(server.client().say("PING"), Reply::Simple("PONG".into()));
+    letting_go.join().unwrap();
+}
+
 #[test]
 fn an_address_of_another_machine_is_refused() {
     if is_stand_in() {
@@ -220,7 +248,7 @@ fn an_empty_directory_is_fine() {
     if is_stand_in() {
         return;
     }
-    let home = std::rc::Rc::new(temp_dir());
+    let home = Rc::new(temp_dir());
     fs::DirBuilder::new().mode(0o700).create(home.path().join("d")).unwrap();
     let server = Server::start_at(&program(), home, &Options::default(), 0);
     assert_eq!(server.client().say("PING"), Reply::Simple("PONG".into()));

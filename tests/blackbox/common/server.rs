@@ -133,7 +133,16 @@ impl Server {
         options: &Options,
         starts: u32,
     ) -> Self {
-        let port = free_port();
+        Self::start_on(free_port(), program, home, options, starts)
+    }
+
+    pub(crate) fn start_on(
+        port: u16,
+        program: &Path,
+        home: Rc<TempDir>,
+        options: &Options,
+        starts: u32,
+    ) -> Self {
         let child = spawn(program, &home, port, options, starts);
         let mut server = Self {
             child,
@@ -154,10 +163,11 @@ impl Server {
         Self { child, port, program, home: Rc::clone(home), options: options.clone(), starts }
     }
 
-    /// The same directory again, with other options if need be; the old process must have ended.
+    /// The same directory and port again, with other options if need be; the old process must have ended.
     pub(crate) fn start_again(&mut self, options: &Options) {
         assert!(self.child.try_wait().unwrap().is_some(), "the old process still runs");
-        let next = Self::start_at(&self.program, Rc::clone(&self.home), options, self.starts + 1);
+        let home = Rc::clone(&self.home);
+        let next = Self::start_on(self.port, &self.program, home, options, self.starts + 1);
         *self = next;
     }
 
