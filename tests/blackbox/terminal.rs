@@ -219,7 +219,7 @@ fn one_frame_of_top() {
     assert!(
         run(&["top", "--once", "--interval", "0"], server.home().path()).2.contains("0.2 to 60")
     );
-    server.kill9();
+    server.kill9_whole();
     let (code, _, err) = run(&words, server.home().path());
     assert!(code == 1 && err.contains(&format!("cannot connect to {address}")), "{err}");
 }

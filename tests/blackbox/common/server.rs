@@ -214,6 +214,14 @@ impl Server {
         self.child.wait().unwrap();
     }
 
+    /// The same, and waits until its listeners are gone, too: its ring holds them a little longer.
+    pub(crate) fn kill9_whole(&mut self) {
+        self.kill9();
+        while Client::connect(self.port).is_ok() {
+            thread::sleep(POLL);
+        }
+    }
+
     /// SIGTERM, and waits for the end.
     pub(crate) fn terminate(&mut self) -> Exit {
         self.signal("TERM");
