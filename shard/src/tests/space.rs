@@ -230,6 +230,23 @@ fn tables_of_a_refused_edit_go() {
     });
 }
 
+/// What a witness fills before a sync, so that no block with a durable byte is written again, is not there for a write that
+/// must not wait for a segment.
+#[test]
+fn what_is_left_of_a_block_is_no_room() {
+    let sim = Sim::new(15);
+    sim.run(async |env| {
+        let shard = open(&env, tiny(SyncPolicy::EverySecond)).await;
+        put(&shard, 1).await.unwrap();
+        let room = || shard.inner.space.log_room.get();
+        let (before, syncs) = (room(), shard.stats().counters.wal_syncs);
+        env.sleep(Duration::from_secs(3)).await;
+        assert!(shard.stats().counters.wal_syncs > syncs, "nothing was synced");
+        assert_eq!(room(), before);
+        shard.close().await.unwrap();
+    });
+}
+
 /// R32: below the reserve, not only without any space, values are refused and deletes are not; values come back with a margin.
 #[test]
 fn the_reserve_is_kept() {
