@@ -30,6 +30,14 @@ pub(crate) fn with_umask<T>(mask: u32, make: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Makes the calling thread, and those that it starts, less urgent than the process' other ones.
+pub(crate) fn stand_back(by: libc::c_int) {
+    // SAFETY: takes and answers integers; 0 is this thread (of the kernel's, against POSIX), and -1 may be its value as well.
+    let now = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // SAFETY: as above. It cannot fail: nobody is refused less.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, now.saturating_add(by)) };
+}
+
 /// Exchanges the names of two files or directories of one file system in one step.
 ///
 /// # Errors
@@ -232,4 +240,26 @@ pub(crate) fn tune_listener(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the calling thread.
+    fn nice() -> i32 {
+        let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn a_thread_that_stands_back_is_the_only_one() {
+        let before = nice();
+        let back = std::thread::spawn(|| {
+            stand_back(3);
+            nice()
+        });
+        assert_eq!(back.join().unwrap(), (before + 3).min(19));
+        assert_eq!(nice(), before);
+    }
 }

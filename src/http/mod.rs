@@ -36,6 +36,11 @@ use tokio::sync::watch;
 
 use crate::access::PasswordDigest;
 use crate::server::Connector;
+use crate::sys;
+
+/// By how much the thread's nice value is above the cores'. Where nobody else wants the CPU it has all of it; beside a
+/// busy core a tenth.
+const NICE: i32 = 10;
 
 /// What is fixed at start.
 #[derive(Debug, Clone)]
@@ -72,6 +77,8 @@ impl Http {
         let (stop, stopped) = watch::channel(false);
         let known = Arc::clone(&connector);
         let run = move || {
+            // A pinned core cannot go elsewhere when this thread runs on its CPU.
+            sys::stand_back(NICE);
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, server::run(listener, options, known, stopped));
         };
