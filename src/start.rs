@@ -47,12 +47,13 @@ pub fn cores() -> u32 {
     u32::try_from(cores).unwrap_or(u32::MAX).min(crate::limits::SHARDS_MAX)
 }
 
-/// 1. Settings fit the machine's memory. 2. Kernel, ring, limits, port. 3. The data directory is ours, held, and of this
+/// 1. Settings are within their limits and fit the machine's memory. 2. Kernel, ring, limits, port. 3. The data directory is ours, held, and of this
 ///    number of shards. 4. It lies where data can be kept.
 ///
 /// # Errors
 /// The first thing that is missing; what was made of a data directory is removed again.
 pub fn prepare(config: LsmConfig) -> Result<Prepared, ServerError> {
+    config.validate()?;
     let host = HostMemory::detect();
     let wanted = config.shards.map_or_else(|| Shards::Default(cores()), Shards::Asked);
     let (Shards::Asked(shards) | Shards::Default(shards)) = wanted;

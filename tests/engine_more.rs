@@ -9,7 +9,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
-use rusty_lsm::engine::{AsyncEngine, EngineFuture, Snapshot, SyncPolicy, block_on};
+use rusty_lsm::engine::{
+    AsyncEngine, CompactionThresholds, EngineFuture, Snapshot, SyncPolicy, block_on,
+};
 use rusty_lsm::{Engine, EngineError, Options, WriteBatch};
 use tempfile::TempDir;
 
@@ -242,16 +244,23 @@ fn futures_do_all_that_blocking_calls_do() {
         assert_eq!(keys, [b"a", b"b", b"c"]);
         let mut last = db.scan_reverse::<&[u8]>(..);
         assert_eq!(last.next().await.unwrap()?.0, b"c");
+        assert_eq!(snapshot.prefix(b"c").next().await.unwrap()?.1, b"3");
         db.flush().await?;
         db.compact().await?;
         assert_eq!(db.stats().await?.keyspace.keys, 2);
+        let checkpoint = dir.path().join("monday");
+        db.checkpoint(&checkpoint).await?;
+        assert!(checkpoint.exists());
+        assert!(matches!(db.checkpoint(&checkpoint).await, Err(EngineError::Checkpoint(_))));
         Ok::<(), EngineError>(())
     })
     .unwrap();
     // The other kind of handle is gone: the database is open still.
     drop(engine);
     assert!(matches!(Options::new().open(dir.path()), Err(EngineError::Locked(_))));
-    drop(db);
+    block_on(db.clone().close()).unwrap();
+    assert!(matches!(Options::new().open(dir.path()), Err(EngineError::Locked(_))), "db is open");
+    block_on(db.close()).unwrap();
     open(dir.path()).close().unwrap();
 }
 
@@ -365,6 +374,34 @@ fn options_reach_the_shards_and_wrong_ones_are_refused() {
     let error = Options::new().shards(3).open(dir.path().join("d")).unwrap_err();
     assert!(matches!(error, EngineError::Start(_)), "{error:?}");
     assert!(!error.is_retryable() && error.to_string().contains("shard"), "{error}");
+}
+
+/// A value out of its limits is as wrong in a program as in a file, and nothing is made of it.
+#[test]
+fn each_option_has_the_limits_of_its_setting() {
+    let dir = temp_dir();
+    let place = dir.path().join("d");
+    let thresholds = CompactionThresholds { tier_width: 0, ..CompactionThresholds::default() };
+    for (name, options) in [
+        ("block_size", Options::new().block_bytes(1 << 20)),
+        ("block_size", Options::new().block_bytes(0)),
+        ("table_size", Options::new().table_bytes(1)),
+        ("filter_bits_per_key", Options::new().filter_bits_per_key(1 << 40)),
+        ("wal_segment_size", Options::new().wal_segment_bytes(1)),
+        ("wal_capacity", Options::new().wal_bytes(1)),
+        ("proto_max_bulk_len", Options::new().value_bytes_max(1 << 40)),
+        ("compaction_thresholds.tier_width", Options::new().compaction_thresholds(thresholds)),
+        ("shards", Options::new().shards(0)),
+        ("shards", Options::new().shards(1 << 20)),
+        ("memtable_capacity", Options::new().memtable_bytes(0)),
+        ("memory", Options::new().memory(0)),
+        ("block_cache_capacity", Options::new().block_cache_bytes(0)),
+    ] {
+        let error = options.open(&place).unwrap_err();
+        assert!(matches!(error, EngineError::Start(_)), "{name}: {error:?}");
+        assert!(error.to_string().contains(name), "{name}: {error}");
+        assert!(!place.exists(), "{name}");
+    }
 }
 
 /// One step of a made-up story.

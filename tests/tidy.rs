@@ -356,3 +356,25 @@ fn fuzz_targets_are_built_with_the_same_crates() {
     }
     none(&found, "fuzz/Cargo.lock names the versions of Cargo.lock: copy it there and build");
 }
+
+/// Of the library that programs use: `rusty_lsm::engine`.
+#[test]
+fn every_public_item_of_the_engine_has_an_example() {
+    let mut missing = Vec::new();
+    for source in sources().iter().filter(|source| source.path.starts_with("src/engine/")) {
+        let mut has_example = false;
+        for (index, line) in source.text.lines().map(str::trim).enumerate() {
+            if line.starts_with("///") {
+                has_example |= line.starts_with("/// ```");
+            } else if !line.starts_with("#[") {
+                let item = line.strip_prefix("pub ").unwrap_or("");
+                let words = ["fn ", "async fn ", "struct ", "enum ", "trait ", "type "];
+                if !has_example && words.iter().any(|word| item.starts_with(word)) {
+                    missing.push(format!("{}:{}: {line}", source.path, index + 1));
+                }
+                has_example = false;
+            }
+        }
+    }
+    none(&missing, "every public item of the engine has an example");
+}

@@ -161,6 +161,17 @@ impl LsmConfig {
             .map_err(|problem| ConfigError::new(source, format!("{}: {problem}", field.name)))
     }
 
+    /// Each setting by the rule by which its text is read, and all of them together: they may have been given by a program.
+    ///
+    /// # Errors
+    /// The first one that is outside of its limits.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        // Any port that is free: of use to programs alone.
+        let text = Self { port: self.port.max(1), ..self.clone() }.to_toml();
+        Self::default().apply_toml(&text, &Source::Start)?;
+        self.check()
+    }
+
     /// What no single setting can tell.
     fn check(&self) -> Result<(), ConfigError> {
         let has_password =

@@ -158,3 +158,17 @@ fn config_get_knows_redis_names_and_ours_once() {
     assert_eq!((get("block-size"), get("flushdb"), get("timeout")), ("4KB", "memtable", "0"));
     assert_eq!(get("compaction-thresholds.level-ratio"), "10");
 }
+
+/// What a program fills in is held to the same rules as what is read, and the defaults are within them.
+#[test]
+fn values_of_a_program_have_the_same_limits() {
+    LsmConfig::default().validate().unwrap();
+    LsmConfig { port: 0, ..LsmConfig::default() }.validate().unwrap();
+    let text = |config: LsmConfig| config.validate().unwrap_err().to_string();
+    assert_eq!(
+        text(LsmConfig { block_size: 1 << 20, ..LsmConfig::default() }),
+        "the settings as a whole: block_size: '1MB' is not between 1KB and 64KB"
+    );
+    let wrong = LsmConfig { wal_capacity: 16 << 20, ..LsmConfig::default() };
+    assert!(text(wrong).contains("below two segments"));
+}

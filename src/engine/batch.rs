@@ -51,6 +51,11 @@ pub struct WriteBatch {
 
 impl WriteBatch {
     /// Nothing to write yet.
+    ///
+    /// ```
+    /// let batch = rusty_lsm::WriteBatch::new();
+    /// assert!(batch.is_empty());
+    /// ```
     pub fn new() -> Self {
         Self::default()
     }
@@ -67,6 +72,17 @@ impl WriteBatch {
     }
 
     /// Sets `key` to `value` until `ttl` is over, counted from the moment at which the shard takes the write.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// use std::time::Duration;
+    /// let mut batch = rusty_lsm::WriteBatch::new();
+    /// batch.put_with_ttl(b"session", b"f00", Duration::from_secs(3600));
+    /// engine.write(batch)?;
+    /// assert!(engine.expires_at(b"session")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn put_with_ttl(&mut self, key: &[u8], value: &[u8], ttl: Duration) {
         let ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         self.push(key, Some((value, Ends::In(ms))));
@@ -74,6 +90,18 @@ impl WriteBatch {
 
     /// Sets `key` to `value` until `expires_at_ms`, milliseconds since 1970 (0: for ever). A time that is over makes the key
     /// absent.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// let mut batch = rusty_lsm::WriteBatch::new();
+    /// batch.put_until(b"offer", b"-20 %", 4_102_444_800_000); // until 2100
+    /// batch.put_until(b"old offer", b"-10 %", 946_684_800_000); // until 2000
+    /// engine.write(batch)?;
+    /// assert!(engine.get(b"offer")?.is_some());
+    /// assert_eq!(engine.get(b"old offer")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn put_until(&mut self, key: &[u8], value: &[u8], expires_at_ms: u64) {
         let ends = if expires_at_ms == 0 { Ends::Never } else { Ends::At(expires_at_ms) };
         self.push(key, Some((value, ends)));
@@ -91,21 +119,53 @@ impl WriteBatch {
     }
 
     /// Writes in it.
+    ///
+    /// ```
+    /// let mut batch = rusty_lsm::WriteBatch::new();
+    /// batch.put(b"a", b"1");
+    /// batch.delete(b"a");
+    /// assert_eq!(batch.len(), 2);
+    /// ```
     pub fn len(&self) -> usize {
         self.writes.len()
     }
 
     /// Whether there is nothing to write.
+    ///
+    /// ```
+    /// assert!(rusty_lsm::WriteBatch::new().is_empty());
+    /// ```
     pub fn is_empty(&self) -> bool {
         self.writes.is_empty()
     }
 
     /// Bytes of all keys and values: a batch of some hundred KB is as fast as they get.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// let mut batch = rusty_lsm::WriteBatch::new();
+    /// for number in 0..10_000_u32 {
+    ///     batch.put(&number.to_be_bytes(), b"value");
+    ///     if batch.bytes() >= 256 << 10 {
+    ///         engine.write(std::mem::take(&mut batch))?;
+    ///     }
+    /// }
+    /// engine.write(batch)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn bytes(&self) -> usize {
         self.bytes.len()
     }
 
     /// Takes all writes out; the memory is kept for the next ones.
+    ///
+    /// ```
+    /// let mut batch = rusty_lsm::WriteBatch::new();
+    /// batch.put(b"a", b"1");
+    /// batch.clear();
+    /// assert_eq!((batch.len(), batch.bytes()), (0, 0));
+    /// ```
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.writes.clear();

@@ -20,9 +20,11 @@ use std::thread::{self, Thread};
 
 use atomic_waker::AtomicWaker;
 use crossbeam_queue::ArrayQueue;
+use tokio::sync::oneshot;
 
 use super::on_core::CoreTools;
 use super::{EngineError, Inner, Result};
+use crate::error::ServerError;
 use crate::mesh::Message;
 use crate::server::LIFE_CHECK;
 
@@ -203,6 +205,20 @@ pub(super) fn wait<F: Future>(future: F, expected: Expected) -> F::Output {
     }
 }
 
+/// What `work` answers, which blocks: on a thread of its own, started with the first poll. `failed`: where there is none.
+pub(super) async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+    failed: fn(Arc<ServerError>) -> EngineError,
+) -> Result<T> {
+    let (sender, answer) = oneshot::channel();
+    // Nobody may be waiting any more.
+    let run = move || drop(sender.send(work()));
+    match thread::Builder::new().name("engine".into()).spawn(run) {
+        Ok(_) => answer.await.unwrap_or(Err(EngineError::Closed)),
+        Err(error) => Err(failed(Arc::new(ServerError::Runtime(error)))),
+    }
+}
+
 /// Tasks of other runtimes that wait for answers. Woken when a core has died: they look for themselves.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
@@ -260,6 +276,20 @@ impl Drop for Seat {
 /// Nothing happens before it is polled. **Dropping it** after that takes nothing back: a write that is on its way is made, and
 /// only whether it is durable is not learnt. Before its first poll a dropped future has done nothing. It holds the engine open;
 /// if it is the last to do so, its drop closes the engine and blocks for that long.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in(".")?;
+/// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+/// # rusty_lsm::engine::block_on(async move {
+/// # let db = engine.asynch();
+/// let put: rusty_lsm::engine::EngineFuture<()> = db.put(b"city", b"Bern");
+/// assert_eq!(db.get(b"city").await?, None, "not sent yet");
+/// put.await?;
+/// assert!(db.get(b"city").await?.is_some());
+/// # Ok::<(), rusty_lsm::EngineError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing happens before it is awaited"]
 pub struct EngineFuture<T> {
     future: Pin<Box<dyn Future<Output = Result<T>> + Send>>,
@@ -271,7 +301,15 @@ impl<T> EngineFuture<T> {
         inner: &Inner,
         future: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Self {
-        Self { future: Box::pin(future), seat: Seat::new(inner) }
+        Self::with_seat(Seat::new(inner), future)
+    }
+
+    /// One that does not hold the engine open by itself.
+    pub(super) fn with_seat(
+        seat: Seat,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Self {
+        Self { future: Box::pin(future), seat }
     }
 }
 

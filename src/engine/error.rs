@@ -5,6 +5,17 @@ use std::sync::Arc;
 use crate::error::ServerError;
 
 /// Why a call on the engine failed. The text says what, where, the limit and the remedy; `source` leads to the cause below.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in(".")?;
+/// use rusty_lsm::{Engine, EngineError};
+/// let engine = Engine::open(dir.path(), 64 << 20)?;
+/// match Engine::open(dir.path(), 64 << 20) {
+///     Err(EngineError::Locked(why)) => println!("{why}"), // names the process that has it
+///     other => panic!("{other:?}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -30,6 +41,13 @@ pub enum EngineError {
 }
 
 /// What a call on the engine answers.
+///
+/// ```
+/// use rusty_lsm::engine::{Engine, Result};
+/// fn count(engine: &Engine) -> Result<u64> {
+///     Ok(engine.stats()?.keyspace.keys)
+/// }
+/// ```
 pub type Result<T> = std::result::Result<T, EngineError>;
 
 impl EngineError {

@@ -93,6 +93,16 @@ pub(crate) struct Inner {
 /// One thread pinned to each CPU that the process may use, with two more beside it for blocking calls, and a watchdog.
 /// The limits of open files and of locked memory are raised as far as they may be, and `SIGURG` gets a handler that
 /// does nothing.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in(".")?;
+/// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+/// let other = engine.clone();
+/// let writer = std::thread::spawn(move || other.put(b"city", b"Bern"));
+/// writer.join().expect("it does not panic")?;
+/// assert_eq!(engine.get(b"city")?.as_deref(), Some(&b"Bern"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -103,6 +113,17 @@ impl Engine {
     /// that the process may use (or as many as the directory was made with). All else is the server's default: every
     /// write is on disk before `put` returns, and the block cache may grow to most of a quarter of the machine's memory
     /// (of half of a container's). [`Options`] sets it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let dir = dir.path();
+    /// let engine = rusty_lsm::Engine::open(dir, 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// drop(engine);
+    /// let again = rusty_lsm::Engine::open(dir, 64 << 20)?;
+    /// assert_eq!(again.get(b"city")?.as_deref(), Some(&b"Bern"[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Locked`: another process has the directory open. `Start` says what is wrong with it or with the system, and the
@@ -135,6 +156,16 @@ impl Engine {
     }
 
     /// The same database, with calls that do not block.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// let db = engine.asynch();
+    /// let put = async move { db.put(b"city", b"Bern").await };
+    /// rusty_lsm::engine::block_on(put)?; // or any other executor
+    /// assert!(engine.get(b"city")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn asynch(&self) -> AsyncEngine {
         AsyncEngine(Arc::clone(&self.inner))
     }
@@ -202,6 +233,17 @@ impl Engine {
     /// Makes all writes of `batch`, and returns when they are durable: atomic within each shard, also in a crash, and shard
     /// by shard across them ([`WriteBatch`] has more). An empty one does nothing.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// let mut batch = rusty_lsm::WriteBatch::new();
+    /// batch.put(b"{order:1}:item", b"tea");
+    /// batch.put(b"{order:1}:price", b"3");
+    /// engine.write(batch)?;
+    /// assert_eq!(engine.prefix(b"{order:1}").count(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// As [`Engine::put`], the first of all shards; those parts that were taken stay.
     pub fn write(&self, batch: WriteBatch) -> Result<()> {
@@ -226,6 +268,16 @@ impl Engine {
     }
 
     /// When the value of `key` ends; `None`: never, or there is none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// use std::time::{Duration, SystemTime};
+    /// engine.put_with_ttl(b"session", b"f00", Duration::from_secs(60))?;
+    /// let end = engine.expires_at(b"session")?.unwrap();
+    /// assert!(end <= SystemTime::now() + Duration::from_secs(60));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`Engine::get`].
@@ -306,6 +358,16 @@ impl Engine {
 
     /// The database as it is now, to be read for as long as the snapshot lives. Costs one message to each shard; what it holds
     /// back, see [`Snapshot`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// let before = engine.snapshot()?;
+    /// engine.delete(b"city")?;
+    /// assert!(before.get(b"city")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Shard`: a log that failed. `Closed`.
@@ -390,6 +452,16 @@ impl Engine {
 
     /// Closes the database if this is the last handle; else it stays open for the others. Nothing is flushed: the next
     /// open replays the log.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// engine.close()?;
+    /// let again = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// assert!(again.get(b"city")?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// `Shard`: a shard that had failed. `Stop`: a thread did not end in order.

@@ -114,6 +114,17 @@ impl Drop for Merged {
 /// Key and value pairs in the order of the scan; after an error, nothing more. Dropping it early is fine.
 ///
 /// Holds what it sees, in memory and on disk, until it is dropped, whatever is written or compacted meanwhile.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in(".")?;
+/// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+/// engine.put(b"a", b"1")?;
+/// let mut all = engine.scan::<&str>(..);
+/// engine.delete(b"a")?;
+/// assert_eq!(all.next().unwrap()?, (b"a".to_vec(), b"1".to_vec()), "as it was");
+/// assert!(all.next().is_none());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct ScanIter(pub(super) Merged);
 
@@ -131,6 +142,20 @@ impl FusedIterator for ScanIter {}
 /// A scan without blocking: ask it for one pair after the other.
 ///
 /// Holds what it sees, as [`ScanIter`] does.
+///
+/// ```
+/// # let dir = tempfile::tempdir_in(".")?;
+/// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+/// # rusty_lsm::engine::block_on(async move {
+/// # let db = engine.asynch();
+/// db.put(b"a", b"1").await?;
+/// let mut all = db.scan::<&str>(..);
+/// assert!(all.next().await.unwrap().is_ok());
+/// assert!(all.next().await.is_none());
+/// # Ok::<(), rusty_lsm::EngineError>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct AsyncScan {
     scan: Merged,

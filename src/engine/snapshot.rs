@@ -79,6 +79,15 @@ pub struct Snapshot(pub(super) Arc<Held>);
 impl Snapshot {
     /// The value that `key` had.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// let before = engine.snapshot()?;
+    /// engine.put(b"city", b"Bern")?;
+    /// assert_eq!(before.get(b"city")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// `Shard`: reading or verifying a block.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -86,21 +95,60 @@ impl Snapshot {
     }
 
     /// The keys of `range` with their values, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"user:1", b"Ada")?;
+    /// let before = engine.snapshot()?;
+    /// engine.put(b"user:2", b"Grace")?;
+    /// assert_eq!(before.scan("user:".."user;").count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scan<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> ScanIter {
         ScanIter(self.0.scan(range_of(&range), Direction::Forward))
     }
 
     /// The same from the last key to the first.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"a", b"1")?;
+    /// engine.put(b"b", b"2")?;
+    /// let (last, _) = engine.snapshot()?.scan_reverse::<&str>(..).next().unwrap()?;
+    /// assert_eq!(last, b"b");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scan_reverse<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> ScanIter {
         ScanIter(self.0.scan(range_of(&range), Direction::Backward))
     }
 
     /// The keys that begin with `prefix`, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"user:1", b"Ada")?;
+    /// engine.put(b"visit:1", b"today")?;
+    /// assert_eq!(engine.snapshot()?.prefix(b"user:").count(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn prefix(&self, prefix: &[u8]) -> ScanIter {
         ScanIter(self.0.scan(Range::prefix(prefix), Direction::Forward))
     }
 
     /// The same snapshot, with calls that do not block.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// engine.put(b"city", b"Bern")?;
+    /// let before = engine.snapshot()?.asynch();
+    /// engine.delete(b"city")?;
+    /// assert!(rusty_lsm::engine::block_on(before.get(b"city"))?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn asynch(&self) -> AsyncSnapshot {
         AsyncSnapshot(Arc::clone(&self.0))
     }
@@ -126,6 +174,19 @@ pub struct AsyncSnapshot(pub(super) Arc<Held>);
 
 impl AsyncSnapshot {
     /// The value that `key` had.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// # rusty_lsm::engine::block_on(async move {
+    /// # let db = engine.asynch();
+    /// let before = db.snapshot().await?;
+    /// db.put(b"city", b"Bern").await?;
+    /// assert_eq!(before.get(b"city").await?, None);
+    /// # Ok::<(), rusty_lsm::EngineError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn get(&self, key: &[u8]) -> EngineFuture<Option<Vec<u8>>> {
         let (held, call) = (Arc::clone(&self.0), self.0.get(key));
         EngineFuture::new(&self.0.inner, async move {
@@ -136,12 +197,57 @@ impl AsyncSnapshot {
     }
 
     /// The keys of `range` with their values, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// # rusty_lsm::engine::block_on(async move {
+    /// # let db = engine.asynch();
+    /// db.put(b"user:1", b"Ada").await?;
+    /// let before = db.snapshot().await?;
+    /// db.delete(b"user:1").await?;
+    /// assert!(before.scan("user:".."user;").next().await.is_some());
+    /// # Ok::<(), rusty_lsm::EngineError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scan<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> AsyncScan {
         AsyncScan::new(self.0.scan(range_of(&range), Direction::Forward))
     }
 
     /// The same from the last key to the first.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// # rusty_lsm::engine::block_on(async move {
+    /// # let db = engine.asynch();
+    /// db.put(b"a", b"1").await?;
+    /// db.put(b"b", b"2").await?;
+    /// let (last, _) = db.snapshot().await?.scan_reverse::<&str>(..).next().await.unwrap()?;
+    /// assert_eq!(last, b"b");
+    /// # Ok::<(), rusty_lsm::EngineError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn scan_reverse<K: AsRef<[u8]>>(&self, range: impl RangeBounds<K>) -> AsyncScan {
         AsyncScan::new(self.0.scan(range_of(&range), Direction::Backward))
+    }
+
+    /// The keys that begin with `prefix`, in order.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir_in(".")?;
+    /// # let engine = rusty_lsm::Engine::open(dir.path(), 64 << 20)?;
+    /// # rusty_lsm::engine::block_on(async move {
+    /// # let db = engine.asynch();
+    /// db.put(b"visit:1", b"today").await?;
+    /// assert!(db.snapshot().await?.prefix(b"user:").next().await.is_none());
+    /// # Ok::<(), rusty_lsm::EngineError>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn prefix(&self, prefix: &[u8]) -> AsyncScan {
+        AsyncScan::new(self.0.scan(Range::prefix(prefix), Direction::Forward))
     }
 }
