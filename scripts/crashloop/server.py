@@ -35,7 +35,7 @@ class Server:
         self.binary, self.data_dir, self.log_path = binary, data_dir, log_path
         self.ports, self.wrap = ports, list(wrap)
         self.redis = os.path.basename(binary) == "redis-server"
-        self.process, self.port = None, None
+        self.process, self.port, self.keeps_port = None, None, False
 
     def words(self, options):
         if self.redis:
@@ -52,7 +52,10 @@ class Server:
         return words
 
     def start(self, options):
-        self.port = free_port(self.ports)
+        """At the port that it had before, as whoever restarts a server does."""
+        self.keeps_port = self.port is not None
+        if not self.keeps_port:
+            self.port = free_port(self.ports)
         self.options = options
         with open(self.log_path, "ab") as log:
             log.write(b"-- %s\n" % " ".join(self.words(options)).encode())
@@ -76,6 +79,9 @@ class Server:
                 return
             if not self.lost_its_port():
                 raise Violation("the server ended at start with code %d:\n%s" % (self.process.returncode, self.last_words()))
+            if self.keeps_port:
+                raise Violation("its own port is in use for it after a kill:\n%s" % self.last_words())
+            self.port = None
             self.start(self.options)
         raise Trouble("no port that stays free")
 

@@ -304,7 +304,7 @@ impl<T> EngineFuture<T> {
         Self::with_seat(Seat::new(inner), future)
     }
 
-    /// One that does not hold the engine open by itself.
+    /// Where `future` has taken the engine.
     pub(super) fn with_seat(
         seat: Seat,
         future: impl Future<Output = Result<T>> + Send + 'static,
