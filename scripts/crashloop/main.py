@@ -17,6 +17,7 @@ from .scarce import Fds, Mem, Pause
 from .sick import Eio, Slow
 from .sim import Sim
 from .resp import Silence, Skip, Trouble, Violation
+from .rig import MAKERS
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MODES = [Sim, Kill, Power, Enospc, Eio, Slow, Fds, Mem, Pause]
@@ -77,6 +78,7 @@ def arguments(doc):
     parser.add_argument("--memtable-kb", default="64,256,1024,4096", help="kill: sizes to draw from, in KB for each shard")
     parser.add_argument("--sync", help="policies to draw from, instead of the mode's own")
     parser.add_argument("--judge", choices=["always", "everysec", "no"], help="power: judge by this policy's promise (a check of the check)")
+    parser.add_argument("--fs", choices=list(MAKERS), help="power: this file system instead of each that is here")
     parser.add_argument("--ports", default="20000-31999", help="range of the server's port")
     parser.add_argument("--image-mb", type=int, default=256, help="largest directory that is copied as evidence before recovery")
     args = parser.parse_args()

@@ -1,4 +1,4 @@
-"""power: the disk goes away between two writes, without a flush of its journal; then it is mounted again.
+"""power: the disk, an ext4 or an xfs, goes away between two writes, without a flush of its journal; then it is mounted again.
 
 What was not synced is gone, and what was renamed, created or removed without a sync of its directory is undone. Only what was
 acknowledged before the cut counts: a sync that overlaps it may answer without its data. Under `always` that is all of it; under
@@ -13,8 +13,8 @@ import time
 
 from .mode import Mode
 from .oracle import NEVER
-from .resp import Violation
-from .rig import Disk, need_mounts
+from .resp import Skip, Violation
+from .rig import MAKERS, Disk, need_mounts
 
 SIZE_MB = 512
 # A sync on this disk takes 0.1 s at most when the machine is not loaded; the rest is for one that is.
@@ -29,16 +29,29 @@ class Power(Mode):
     def __init__(self, args, home):
         super().__init__(args, home)
         self.disk, self.shards = None, None
+        self.kinds = [kind for kind in MAKERS if self.is_here(kind)]
 
     @classmethod
     def probe(cls, home):
         need_mounts(home)
 
+    def is_here(self, kind):
+        if self.args.fs not in (None, kind):
+            return False
+        try:
+            need_mounts(self.home, kind)
+        except Skip as why:
+            print("power: without %s: %s" % (kind, why), flush=True)
+            return False
+        return True
+
     def new_directory(self):
+        if not self.kinds:
+            raise Skip("none of its file systems is here")
         if self.disk is not None:
             self.disk.close()
         self.directories += 1
-        self.disk = Disk(os.path.join(self.home, "disk%d" % self.directories), SIZE_MB)
+        self.disk = Disk(os.path.join(self.home, "disk%d" % self.directories), SIZE_MB, kind=self.rng.choice(self.kinds))
         self.disk.attach()
         self.new_server(os.path.join(self.disk.path, "data"))
         self.new_clients()
@@ -100,8 +113,9 @@ class Power(Mode):
             self.verify_again(options, found)
         self.server.kill()
         self.server.check_log()
-        return "disk %2d  %-8s shards %d memtable %-7s  %6d acknowledged, %6d of them must be there%s" % (
+        return "disk %2d  %-4s  %-8s shards %d memtable %-7s  %6d acknowledged, %6d of them must be there%s" % (
             self.directories,
+            self.disk.kind,
             options["sync"],
             self.shards,
             options["memtable"],

@@ -1,6 +1,6 @@
 """Disks that can be hurt, and limits: what a mode needs from the machine, and always gives back.
 
-A `Disk` is an ext4 in a file on a loop device. `cut` is a power cut as far as a file system can be told of one: the shutdown
+A `Disk` is an ext4 or xfs in a file on a loop device. `cut` is a power cut as far as a file system can be told of one: the shutdown
 ioctl, without a flush of its journal. A `SickDisk` lies behind qemu-storage-daemon (FUSE), which can be told to fail reads,
 writes or flushes below the file system, or be stopped for a while. Everything is a context: what was mounted is unmounted.
 """
@@ -21,6 +21,11 @@ from .resp import Skip, Trouble
 SHUTDOWN_IOCTL = 0x8004587D
 SHUTDOWN_WITHOUT_LOG_FLUSH = 2
 COMMAND_TIMEOUT_S = 300
+# What each is made by, without a reserve for root where there is one: the server runs as root here, and would take it.
+MAKERS = {"ext4": ["mkfs.ext4", "-q", "-F", "-m", "0"], "xfs": ["mkfs.xfs", "-q", "-f"]}
+PACKAGES = {"ext4": "e2fsprogs", "xfs": "xfsprogs"}
+# What xfs wants at least.
+PROBE_MB = {"ext4": 16, "xfs": 320}
 SETTLE_POLLS = 600
 SETTLE_POLL_S = 0.05
 
@@ -51,16 +56,16 @@ def poll_until(what, ask):
     raise Trouble("%s: not within %d s" % (what, SETTLE_POLLS * SETTLE_POLL_S))
 
 
-def need_mounts(home):
+def need_mounts(home, kind="ext4"):
     """Whether a file system in a file can be mounted here: by doing it."""
     need_root()
-    need_command("mkfs.ext4", "e2fsprogs")
+    need_command(MAKERS[kind][0], PACKAGES[kind])
     need_command("losetup", "mount")
     try:
-        with Disk(os.path.join(home, "probe"), 16):
+        with Disk(os.path.join(home, "probe"), PROBE_MB[kind], kind=kind):
             pass
     except Trouble as error:
-        raise Skip("no loop-mounted ext4 here: %s" % error) from None
+        raise Skip("no loop-mounted %s here: %s" % (kind, error)) from None
 
 
 def need_sick_disk(home):
@@ -76,13 +81,12 @@ def need_sick_disk(home):
 
 
 class Disk:
-    def __init__(self, at, size_mb, mkfs=()):
-        self.image, self.path = at + ".img", at + ".mnt"
+    def __init__(self, at, size_mb, mkfs=(), kind="ext4"):
+        self.image, self.path, self.kind = at + ".img", at + ".mnt", kind
         self.device, self.mounted = None, False
         with open(self.image, "wb") as image:
             image.truncate(size_mb << 20)
-        # No reserve for root: the server runs as root here, and would take it.
-        command("mkfs.ext4", "-q", "-F", "-m", "0", *mkfs, self.image)
+        command(*MAKERS[kind], *mkfs, self.image)
         os.makedirs(self.path, exist_ok=True)
 
     def backing(self):
@@ -90,7 +94,7 @@ class Disk:
 
     def attach(self):
         self.device = command("losetup", "-f", "--show", self.backing())
-        command("mount", "-t", "ext4", self.device, self.path)
+        command("mount", "-t", self.kind, self.device, self.path)
         self.mounted = True
 
     def detach(self):
