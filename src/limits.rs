@@ -72,7 +72,7 @@ pub const MESSAGES_PER_PASS: usize = 256;
 /// Between two looks at all connections of a core.
 pub const SWEEP_INTERVAL: Duration = Duration::from_millis(500);
 /// How long an address in use is waited for at start, and how often it is looked at. The ring of a process that was killed
-/// holds its listeners for 30 to 100 ms after the process is gone, until a thread of the kernel has taken it apart.
+/// holds its listeners for 30 to 170 ms after the process is gone, until a thread of the kernel has taken it apart.
 pub const ADDRESS_WAIT_MAX: Duration = Duration::from_secs(2);
 pub const ADDRESS_LOOK: Duration = Duration::from_millis(20);
 /// Connections that the kernel holds until they are accepted.

@@ -1,8 +1,9 @@
 """sim: the engine alone, on a disk in memory that can be stopped between any two operations.
 
 The tests of `shard/src/tests` in full: each round is one seed, with the sync policies in turn: 2000 steps, a crash of every kind at both ends
-of every operation of the disk, and one more in the recovery: five minutes of a core. As many seeds at a time as there are cores. Before the first round, once: each operation failing in each way, each
-byte of each file damaged, the model, and one list of operations under many configurations.
+of every operation of the disk, and one more in the recovery: five minutes of a core. As many seeds at a time as there are cores. Before
+the first round, once: each operation failing in each way, each byte of each file damaged, the model, and one list of operations under
+many configurations.
 """
 
 import concurrent.futures
