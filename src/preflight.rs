@@ -3,10 +3,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use shard::env::IoBuf;
 use shard::limits::ALIGN;
 use shard::options::SyncPolicy;
@@ -247,10 +248,10 @@ pub(crate) fn clients(descriptors: u64, shards: u32) -> Result<u32, ServerError>
     }
 }
 
-/// Whether nobody listens there, if need be a little later (see [`once_free`]). The listeners of the cores share the port (SO_REUSEPORT), and so would those of a
-/// second server: this one does not share.
+/// Whether nobody listens there, if need be a little later (see [`once_free`]), so that a start that is refused has made
+/// nothing. It binds and does not listen: whoever already asks for the server would be let in, and cut off.
 fn check_port(bind: IpAddr, port: u16) -> Result<(), ServerError> {
-    let Err(error) = once_free(|| TcpListener::bind((bind, port))) else { return Ok(()) };
+    let Err(error) = once_free(|| bind_only(SocketAddr::new(bind, port))) else { return Ok(()) };
     let (what, remedy) = match error.kind() {
         io::ErrorKind::AddrInUse => (
             format!("port {port} of {bind} is in use"),
@@ -269,6 +270,14 @@ fn check_port(bind: IpAddr, port: u16) -> Result<(), ServerError> {
         ),
     };
     Err(ServerError::Address { what, remedy: remedy.into() })
+}
+
+/// As `TcpListener::bind`, less the listening.
+fn bind_only(address: SocketAddr) -> io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(net::bind(&socket, &address)?)
 }
 
 /// Writes one aligned block past the page cache and reads it back.
@@ -310,6 +319,9 @@ fn direct_io(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     fn text(result: Result<(), ServerError>) -> (u8, String) {
@@ -368,6 +380,28 @@ mod tests {
         assert!(text.contains(&format!("port {port} of 127.0.0.1 is in use")), "{text}");
         drop(listener);
         check_port("127.0.0.1".parse().unwrap(), port).unwrap();
+    }
+
+    #[test]
+    fn nobody_is_let_in_by_a_look_at_the_port() {
+        const CONNECTS: u32 = 20_000;
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let ends = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| {
+                while !ends.load(Ordering::Acquire) {
+                    check_port(address.ip(), address.port()).unwrap();
+                }
+            });
+            let is_refused = |_: &u32| {
+                let error = TcpStream::connect(address).err().map(|error| error.kind());
+                error == Some(io::ErrorKind::ConnectionRefused)
+            };
+            let refused = (0..CONNECTS).filter(is_refused).count();
+            ends.store(true, Ordering::Release);
+            looking.join().unwrap();
+            assert_eq!(refused, CONNECTS as usize);
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Starts the real binary, knows when it is ready, and ends it in every way a test needs.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use tempfile::TempDir;
 
 use super::client::{Client, Reply};
@@ -356,7 +357,9 @@ pub(crate) fn temp_dir() -> TempDir {
         .unwrap()
 }
 
-/// A port that nothing listens on, below the range that outgoing connections take theirs from.
+/// A port that nothing listens on, below the range that outgoing connections take theirs from. The look does not listen: a
+/// process that another test is just starting has its listener until it is the program that it becomes, and lets in
+/// whoever connects to the port meanwhile.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     const FIRST: u16 = 20_000;
@@ -365,7 +368,11 @@ pub(crate) fn free_port() -> u16 {
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + start.wrapping_add(step) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let socket =
+            net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        sockopt::set_socket_reuseaddr(&socket, true).unwrap();
+        if net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_ok() {
             return port;
         }
     }
