@@ -13,6 +13,9 @@ use crate::limits::KINDS_KEPT;
 const NO_COMMAND: u16 = 0x7fff;
 /// The reply is an error.
 const FAILED: u16 = 0x8000;
+/// CONFIG RESETSTAT, which did not fail.
+#[expect(clippy::cast_possible_truncation, reason = "fewer than NO_COMMAND")]
+const RESET: u16 = CommandId::ConfigResetstat.index() as u16;
 
 const _: () = assert!(CommandId::COUNT < NO_COMMAND as usize);
 
@@ -78,8 +81,8 @@ impl Asked {
         self.left > 0
     }
 
-    /// Counts those that have left by `now`: once for each run of one kind among those that came together. Answers how many of them
-    /// were errors.
+    /// Counts those that have left by `now`: once for each run of one kind among those that came together. What stood before a
+    /// CONFIG RESETSTAT in its pipeline is not counted, as in Redis. Answers how many of them were errors.
     pub(crate) fn tell(&mut self, now: Duration, tallies: &mut Tallies) -> u64 {
         let mut errors = 0;
         while self.left > 0 {
@@ -95,6 +98,11 @@ impl Asked {
             self.left -= count;
             let mut run = (NO_COMMAND, 0);
             for kind in self.kinds.drain(..count) {
+                if kind == RESET {
+                    tallies.begin_anew();
+                    run = (RESET, 1);
+                    continue;
+                }
                 let index = kind & !FAILED;
                 if kind & FAILED != 0 {
                     errors += 1;
@@ -168,6 +176,35 @@ mod tests {
         assert_eq!(asked.tell(us(1030), &mut tallies), 0);
         assert_eq!(counts(&tallies, get), (3, 1, 90 + 190 + 1000));
         assert!(asked.kinds.is_empty() && asked.batches.is_empty() && !asked.has_left());
+    }
+
+    #[test]
+    fn what_stands_before_a_reset_is_not_counted() {
+        let (mut asked, mut tallies) = (Asked::default(), Tallies::default());
+        let (get, set, reset) = (CommandId::Get, CommandId::Set, CommandId::ConfigResetstat);
+        tallies.track(false);
+        for (kind, at, is_error) in [
+            (set, 10, false),
+            (get, 20, false),
+            (reset, 20, false),
+            (reset, 20, false),
+            (get, 20, true),
+            (get, 20, false),
+            (reset, 20, true),
+        ] {
+            asked.next(Some(kind), us(at));
+            asked.added(is_error);
+        }
+        asked.left(7);
+        assert_eq!(asked.tell(us(100), &mut tallies), 2);
+        assert_eq!(counts(&tallies, set), (0, 0, 0));
+        assert_eq!(counts(&tallies, get), (2, 1, 160));
+        assert_eq!(
+            counts(&tallies, reset),
+            (2, 1, 160),
+            "the last that reset, and the one that failed"
+        );
+        assert_eq!(tallies.of(get).latencies, None, "nobody wants them, as before");
     }
 
     #[test]

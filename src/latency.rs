@@ -72,6 +72,11 @@ impl Tallies {
         self.is_tracking = on;
     }
 
+    /// CONFIG RESETSTAT: nothing was counted yet.
+    pub(crate) fn begin_anew(&mut self) {
+        *self = Self { is_tracking: self.is_tracking, ..Self::default() };
+    }
+
     /// A reply to a command of place `index` was an error.
     #[cold]
     pub(crate) fn failed(&mut self, index: usize) {

@@ -506,7 +506,7 @@ impl Worker {
     fn count_anew(&mut self) {
         if self.requests.take_anew() {
             self.net.begin_anew(&self.executor.shard.stats().counters);
-            self.tallies = Tallies::default();
+            self.tallies.begin_anew();
         }
     }
 
