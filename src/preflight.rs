@@ -390,7 +390,7 @@ mod tests {
         std::thread::scope(|scope| {
             let looking = scope.spawn(|| {
                 while !ends.load(Ordering::Acquire) {
-                    check_port(address.ip(), address.port()).unwrap();
+                    bind_only(address).unwrap();
                 }
             });
             let is_refused = |_: &u32| {

@@ -101,6 +101,9 @@ fn empty_set() -> libc::cpu_set_t {
     unsafe { std::mem::zeroed() }
 }
 
+/// Functions of the kernel that a line of the log names.
+const FRAMES_MAX: usize = 12;
+
 /// The calling thread's id.
 pub(super) fn thread_id() -> ThreadId {
     // SAFETY: takes nothing, cannot fail.
@@ -134,6 +137,25 @@ pub(super) fn interrupt(thread: ThreadId) {
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, INTERRUPT) };
 }
 
+/// Where the kernel has a thread of this process: its state (`ps`' letter) and the kernel's functions that it is in, the
+/// innermost first, as far as we may see them (root sees all, others at most the first). For a line in the log; not for a
+/// core's thread, since it reads files.
+pub(super) fn whereabouts(thread: ThreadId) -> String {
+    let read = |name: &str| {
+        std::fs::read_to_string(format!("/proc/self/task/{thread}/{name}")).unwrap_or_default()
+    };
+    let stat = read("stat");
+    // The name, in parentheses, may hold any character.
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next()).unwrap_or('?');
+    let stack = read("stack");
+    let frame = |line: &str| Some(line.split_once("] ")?.1.split('+').next()?.to_owned());
+    let mut frames: Vec<String> = stack.lines().filter_map(frame).take(FRAMES_MAX).collect();
+    if frames.is_empty() {
+        frames.push(read("wchan"));
+    }
+    format!("{state} {}", frames.join(" < "))
+}
+
 /// Sleeps, and answers what was left when a signal ended it.
 #[cfg(test)]
 pub(super) fn sleep_until_interrupted(time: std::time::Duration) -> std::time::Duration {
@@ -148,6 +170,28 @@ pub(super) fn sleep_until_interrupted(time: std::time::Duration) -> std::time::D
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_a_thread_is() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(thread_id()).unwrap();
+            ended.recv().unwrap_err();
+        });
+        let id = told.recv().unwrap();
+        // It is on its way into the wait.
+        let waits = |text: &String| text.starts_with("S ");
+        let found = (0..1_000).map(|_| {
+            std::thread::yield_now();
+            whereabouts(id)
+        });
+        let found: Vec<String> = found.filter(waits).take(1).collect();
+        assert_eq!(found.len(), 1, "{}", whereabouts(id));
+        drop(end);
+        thread.join().unwrap();
+        assert_eq!(whereabouts(id), "? ");
+    }
 
     #[test]
     fn quota_of_the_control_group() {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use shard::env::glommio::Heartbeat;
 use tracing::warn;
 
-use super::sys::{ThreadId, interrupt};
+use super::sys::{ThreadId, interrupt, whereabouts};
 
 /// How often the watchdog looks.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
@@ -104,8 +104,9 @@ fn watch(watched: Vec<Watched>, counters: &WatchCounters, stopped: &Receiver<()>
                 Finding::Well => {}
                 Finding::Waits => {
                     let count = counters.interrupts.fetch_add(1, Ordering::Relaxed) + 1;
-                    interrupt(patient.watched.thread);
+                    // First, since the interrupt changes where the thread is.
                     patient.report(count, "core waits for over a second, interrupted");
+                    interrupt(patient.watched.thread);
                 }
                 Finding::Stalls => {
                     let count = counters.stalls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -173,6 +174,7 @@ impl Patient {
                 in_flight = heart.in_flight(),
                 rung = heart.is_rung(),
                 asleep = heart.is_asleep(),
+                kernel = whereabouts(self.watched.thread),
                 count,
                 "{what}"
             );

@@ -1,13 +1,15 @@
-//! Files: hot ones are descriptors whose operations ride on the core's ring, cold ones glommio's DmaFiles. Those through the page
-//! cache: see `cached`.
+//! Files: hot ones are descriptors whose operations ride on the core's ring, cold ones glommio's DmaFiles, which write by the
+//! core's ring, too: glommio would write on the core's thread (see [`Ring::write`](crate::env::ring::Ring::write)). Those through
+//! the page cache: see `cached`.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use glommio::io::DmaFile;
 
-use super::cached::CachedFile;
+use super::cached::{CachedFile, Mapping};
 use super::{GlommioEnv, io_error};
 use crate::env::{File, IoBuf};
 use crate::limits::{ALIGN, IO_BYTES_MAX};
@@ -23,7 +25,15 @@ pub struct GlommioFile {
 enum Kind {
     Hot(Rc<OwnedFd>),
     Cached(CachedFile),
-    Cold(DmaFile),
+    Cold(ColdFile),
+}
+
+/// One file by two descriptors.
+#[derive(Debug)]
+struct ColdFile {
+    file: DmaFile,
+    /// For writes. It outlives the other: closing the last one may wait for the file system.
+    fd: Rc<OwnedFd>,
 }
 
 impl GlommioFile {
@@ -35,8 +45,19 @@ impl GlommioFile {
         Self { env, kind: Kind::Cached(file) }
     }
 
-    pub(super) fn cold(env: GlommioEnv, file: DmaFile) -> Self {
-        Self { env, kind: Kind::Cold(file) }
+    /// # Errors
+    /// No descriptor left.
+    pub(super) async fn cold(env: GlommioEnv, file: DmaFile) -> io::Result<Self> {
+        // SAFETY: `file` is open for as long as this borrows its descriptor.
+        let fd = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) }.try_clone_to_owned();
+        match fd {
+            Ok(fd) => Ok(Self { env, kind: Kind::Cold(ColdFile { file, fd: Rc::new(fd) }) }),
+            Err(error) => {
+                // The first failure is the one that counts.
+                let _result = file.close().await;
+                Err(error)
+            }
+        }
     }
 }
 
@@ -47,7 +68,7 @@ impl File for GlommioFile {
                 check_request(offset, len);
                 self.env.world.ring.read(file, buf, offset, len).await
             }
-            Kind::Cold(file) => {
+            Kind::Cold(ColdFile { file, .. }) => {
                 check_request(offset, len);
                 let _cold = self.env.world.cold();
                 let mut buf = buf;
@@ -71,20 +92,12 @@ impl File for GlommioFile {
         offset: u64,
     ) -> (io::Result<usize>, IoBuf) {
         match &self.kind {
-            Kind::Hot(file) => {
+            Kind::Hot(file) | Kind::Cold(ColdFile { fd: file, .. }) => {
                 check_request(offset, len);
                 assert_eq!(from % ALIGN, 0);
                 self.env.world.ring.write(file, buf, from, len, offset).await
             }
             Kind::Cached(file) => file.write(&self.env, buf, from, len, offset).await,
-            Kind::Cold(file) => {
-                check_request(offset, len);
-                assert_eq!(from % ALIGN, 0);
-                let _cold = self.env.world.cold();
-                let mut copy = file.alloc_dma_buffer(len);
-                copy.as_bytes_mut().copy_from_slice(&buf[from..from + len]);
-                (file.write_at(copy, offset).await.map_err(io_error), buf)
-            }
         }
     }
 
@@ -92,7 +105,7 @@ impl File for GlommioFile {
         assert_eq!(bytes % ALIGN as u64, 0);
         match &self.kind {
             Kind::Hot(_) | Kind::Cached(_) => Err(io::ErrorKind::Unsupported.into()),
-            Kind::Cold(file) => {
+            Kind::Cold(ColdFile { file, .. }) => {
                 let _cold = self.env.world.cold();
                 file.pre_allocate(bytes, false).await.map_err(io_error)
             }
@@ -104,7 +117,7 @@ impl File for GlommioFile {
             Kind::Hot(file) | Kind::Cached(CachedFile { fd: file, .. }) => {
                 self.env.world.ring.fdatasync(file).await
             }
-            Kind::Cold(file) => {
+            Kind::Cold(ColdFile { file, .. }) => {
                 let _cold = self.env.world.cold();
                 file.fdatasync().await.map_err(io_error)
             }
@@ -126,7 +139,7 @@ impl File for GlommioFile {
                     .blocking(move || std::fs::File::from(file).metadata().map(|meta| meta.len()))
                     .await
             }
-            Kind::Cold(file) => {
+            Kind::Cold(ColdFile { file, .. }) => {
                 let _cold = self.env.world.cold();
                 file.file_size().await.map_err(io_error)
             }
@@ -134,26 +147,35 @@ impl File for GlommioFile {
     }
 
     async fn close(self) -> io::Result<()> {
+        let env = &self.env;
         match self.kind {
-            Kind::Hot(file) => {
-                // An abandoned operation may still hold it; then the last of them closes it.
-                if let Some(file) = Rc::into_inner(file) {
-                    // Closing the last descriptor of a removed file frees its blocks: not on the core's thread.
-                    self.env.blocking(move || drop(file)).await;
-                }
+            Kind::Hot(fd) => {
+                env.close(fd, None).await;
                 Ok(())
             }
             Kind::Cached(file) => {
-                let (file, mapping) = file.into_parts().await;
-                let file = Rc::into_inner(file);
-                self.env.blocking(move || drop((file, mapping))).await;
+                let (fd, mapping) = file.into_parts().await;
+                env.close(fd, mapping).await;
                 Ok(())
             }
-            Kind::Cold(file) => {
-                let _cold = self.env.world.cold();
-                file.close().await.map_err(io_error)
+            Kind::Cold(ColdFile { file, fd }) => {
+                let result = {
+                    let _cold = env.world.cold();
+                    file.close().await.map_err(io_error)
+                };
+                env.close(fd, None).await;
+                result
             }
         }
+    }
+}
+
+impl GlommioEnv {
+    /// Closing the last descriptor of a removed file frees its blocks: not on the core's thread. An abandoned operation may
+    /// still hold it; then the last of them closes it.
+    async fn close(&self, fd: Rc<OwnedFd>, mapping: Option<Arc<Mapping>>) {
+        let fd = Rc::into_inner(fd);
+        self.blocking(move || drop((fd, mapping))).await;
     }
 }
 

@@ -132,7 +132,13 @@ impl GlommioEnv {
     async fn open_hot(&self, path: &Path, how: Open) -> io::Result<GlommioFile> {
         let path = path.to_owned();
         let open = move || {
-            let file = hot_options(how).open(path)?;
+            let file = match hot_options(how, libc::O_NOATIME).open(&path) {
+                // A file of another user.
+                Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                    hot_options(how, 0).open(path)
+                }
+                result => result,
+            }?;
             let is_cached = how == Open::Write(Sync::PageCache);
             let mapping = if is_cached { Some(Mapping::new(&file)?) } else { None };
             Ok::<_, io::Error>((OwnedFd::from(file), mapping))
@@ -146,13 +152,23 @@ impl GlommioEnv {
     }
 
     async fn open_cold(&self, path: &Path, how: Open) -> io::Result<GlommioFile> {
+        match self.open_cold_with(path, how, libc::O_NOATIME).await {
+            // A file of another user.
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+                self.open_cold_with(path, how, 0).await
+            }
+            result => result,
+        }
+    }
+
+    async fn open_cold_with(&self, path: &Path, how: Open, flags: i32) -> io::Result<GlommioFile> {
         let _cold = self.world.cold();
         let mut options = OpenOptions::new();
-        options.read(true).mode(0o600);
+        options.read(true).mode(0o600).custom_flags(flags);
         match how {
             Open::CreateNew => options.write(true).create_new(true),
             Open::Read => &mut options,
-            Open::Write(Sync::EachWrite) => options.write(true).custom_flags(libc::O_DSYNC),
+            Open::Write(Sync::EachWrite) => options.write(true).custom_flags(flags | libc::O_DSYNC),
             Open::Write(_) => options.write(true),
         };
         let parent = path.parent().unwrap_or(Path::new("/"));
@@ -164,7 +180,7 @@ impl GlommioEnv {
             self.world.settled.borrow_mut().push(parent.to_owned());
             file
         };
-        Ok(GlommioFile::cold(self.clone(), file))
+        GlommioFile::cold(self.clone(), file).await
     }
 
     /// Opens the first file of a directory. glommio tries polled I/O with the first file it opens on a device, by a
@@ -358,10 +374,12 @@ impl Drop for Cold<'_> {
     }
 }
 
-fn hot_options(how: Open) -> std::fs::OpenOptions {
+/// `flags`: O_NOATIME, or none. The kernel writes down when a file was read first, on the thread that reads: in ext4 that waits
+/// for a commit of its journal.
+fn hot_options(how: Open, flags: i32) -> std::fs::OpenOptions {
     let mut options = std::fs::OpenOptions::new();
     options.read(true).mode(0o600);
-    let flags = match how {
+    let direct = match how {
         Open::CreateNew => {
             options.write(true).create_new(true);
             libc::O_DIRECT
@@ -377,7 +395,7 @@ fn hot_options(how: Open) -> std::fs::OpenOptions {
         }
     };
     // The standard library adds O_CLOEXEC.
-    options.custom_flags(flags);
+    options.custom_flags(flags | direct);
     options
 }
 

@@ -5,6 +5,7 @@
 mod allocation;
 mod cached;
 mod sleep;
+mod waits;
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -190,6 +191,7 @@ fn files_are_opened_as_asked() {
                     assert_eq!(flags & wanted, wanted, "{what}");
                     assert_eq!(flags & unwanted, 0, "{what}");
                     assert_ne!(flags & libc::O_CLOEXEC, 0, "{what}");
+                    assert_ne!(flags & libc::O_NOATIME, 0, "{what}");
                     if how != Open::Read {
                         let (written, _) = write_all_at(&file, pattern(2 * ALIGN, 9), 0).await;
                         written.unwrap();
@@ -229,7 +231,7 @@ fn syncs_reach_the_kernel() {
             let cold = glommio::io::DmaFile::open(&path).await.unwrap();
             // SAFETY: both numbers are open descriptors of this test's.
             assert!(unsafe { libc::dup2(place.as_raw_fd(), cold.as_raw_fd()) } >= 0);
-            let cold = GlommioFile::cold(env.clone(), cold);
+            let cold = GlommioFile::cold(env.clone(), cold).await.unwrap();
             let also_place = place.try_clone().unwrap();
             let cached = GlommioFile::cached(env.clone(), CachedFile::new(also_place.into(), None));
             let hot = GlommioFile::hot(env.clone(), place.into());
