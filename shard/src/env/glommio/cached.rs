@@ -8,7 +8,8 @@
 //! The core's thread must not wait for the file system in a page fault either. So it only writes into pages that a thread of
 //! the pool has made writable shortly before: the *window*. The window moves ahead of the writes, larger for faster ones. Pages
 //! that were made too long ago may have been written back, and the next store would have to ask the file system again: they do
-//! not count. Whatever is not in the window, and what is too long to be copied between two passes, goes by the ring.
+//! not count. Nor do those that the kernel has written back early: the window is looked at by `cachestat` once a millisecond.
+//! Whatever is not in the window, and what is too long to be copied between two passes, goes by the ring.
 //!
 //! # Invariants
 //! - The range of the file that is synced ends with what was written: the pages ahead stay writable.
@@ -25,12 +26,17 @@ use std::time::{Duration, Instant};
 use super::GlommioEnv;
 use crate::env::{Env, IoBuf, Queue, align_down};
 use crate::event::Event;
+use crate::limits::ALIGN;
 
 /// Longer writes go by the ring, in bytes: a copy of this length takes some 20 us.
 pub(super) const COPY_BYTES_MAX: usize = 128 << 10;
 
 /// How long a page counts as writable. The kernel writes back what is dirty for 30 s, unless told otherwise, and looks every 5.
 pub(super) const FRESH: Duration = Duration::from_secs(3);
+
+/// How long pages that were dirty count as dirty, and how many bytes of them one look is at. A look is a system call.
+pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(1);
+const LOOK_BYTES: u64 = 64 << 10;
 
 /// Writes by the ring that follow each other this closely are worth a window.
 const OFTEN: Duration = Duration::from_millis(10);
@@ -121,12 +127,22 @@ struct Step {
     made: Instant,
 }
 
+/// Pages that were dirty when they were looked at.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    upto: u64,
+    at: Instant,
+}
+
 /// The pages ahead of the writes.
 #[derive(Debug)]
 struct Window {
     mapping: Arc<Mapping>,
     /// Without a gap; the first one is being written.
     steps: RefCell<VecDeque<Step>>,
+    /// The last look; none before it is needed where the kernel has no such call.
+    look: Cell<Option<Look>>,
+    cannot_look: Cell<bool>,
     /// A job is at work on the next one.
     making: Cell<bool>,
     made: Event,
@@ -149,6 +165,8 @@ impl CachedFile {
             Rc::new(Window {
                 mapping,
                 steps: RefCell::default(),
+                look: Cell::new(None),
+                cannot_look: Cell::new(false),
                 making: Cell::new(false),
                 made: Event::new(),
                 step_bytes: Cell::new(STEP_BYTES_MIN),
@@ -170,7 +188,7 @@ impl CachedFile {
     ) -> (io::Result<usize>, IoBuf) {
         if let Some(window) = &self.window {
             let now = Instant::now();
-            let copied = window.copy(&buf[from..from + len], offset, now);
+            let copied = window.copy(&self.fd, &buf[from..from + len], offset, now);
             // What is too long to be copied has no use for a window either.
             if copied || (len <= COPY_BYTES_MAX && window.is_worth_it(now)) {
                 window.move_on(env, offset + len as u64, now);
@@ -199,17 +217,44 @@ impl CachedFile {
 
 impl Window {
     /// Copies `bytes` to `offset` if all of it lies in fresh pages.
-    fn copy(&self, bytes: &[u8], offset: u64, now: Instant) -> bool {
+    fn copy(&self, fd: &OwnedFd, bytes: &[u8], offset: u64, now: Instant) -> bool {
         let end = offset + bytes.len() as u64;
-        let steps = self.steps.borrow();
+        let mut steps = self.steps.borrow_mut();
         let (Some(first), Some(last)) = (steps.front(), steps.back()) else { return false };
         // The first is the oldest.
         let is_ready = first.from <= offset && end <= last.upto && now - first.made < FRESH;
         if !is_ready || bytes.len() > COPY_BYTES_MAX {
             return false;
         }
+        let upto = (offset + LOOK_BYTES).clamp(end, last.upto);
+        if !self.are_dirty(fd, offset, end, upto, now) {
+            // Written back early: they are made writable anew.
+            steps.clear();
+            return false;
+        }
         self.mapping.copy(bytes, offset);
         true
+    }
+
+    /// Whether the pages of `offset..end` are dirty, so that a store does not ask the file system: looks at those up to `upto` if the
+    /// last look is too old.
+    fn are_dirty(&self, fd: &OwnedFd, offset: u64, end: u64, upto: u64, now: Instant) -> bool {
+        let is_known = |look: Look| end <= look.upto && now - look.at < LOOK_INTERVAL;
+        if self.cannot_look.get() || self.look.get().is_some_and(is_known) {
+            return true;
+        }
+        let from = align_down(offset);
+        let dirty_bytes = match dirty_bytes(fd, from, upto - from) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::debug!(%error, "whether the log's pages are dirty cannot be seen: taken for so while fresh");
+                self.cannot_look.set(true);
+                return true;
+            }
+        };
+        let are_dirty = dirty_bytes >= upto - from;
+        self.look.set(are_dirty.then_some(Look { upto, at: now }));
+        are_dirty
     }
 
     /// Whether writes come so often that a window pays.
@@ -282,6 +327,38 @@ impl Window {
         };
         self.step_bytes.set(bytes.clamp(STEP_BYTES_MIN, STEP_BYTES_MAX));
     }
+}
+
+/// Bytes of whole pages that are dirty in the page cache, of those that `bytes` from `from`, at the start of a page, touch. A page
+/// is [`ALIGN`] here: where they are larger, they could not be made writable in such steps.
+///
+/// # Errors
+/// As `cachestat(2)`: there is none before Linux 6.5, nor where a filter forbids it.
+pub(super) fn dirty_bytes(fd: &OwnedFd, from: u64, bytes: u64) -> io::Result<u64> {
+    /// Its number on every architecture (`include/uapi/asm-generic/unistd.h`).
+    const SYS_CACHESTAT: libc::c_long = 451;
+    /// `struct cachestat_range` and `struct cachestat` of `include/uapi/linux/mman.h`.
+    #[repr(C)]
+    struct Range {
+        from: u64,
+        bytes: u64,
+    }
+    #[repr(C)]
+    #[derive(Default)]
+    struct Found {
+        cached: u64,
+        dirty: u64,
+        written_back: u64,
+        evicted: u64,
+        evicted_recently: u64,
+    }
+    let range = Range { from, bytes };
+    let mut found = Found::default();
+    // SAFETY: reads one local, fills another, both of the kernel's structures' shapes.
+    let result = unsafe {
+        libc::syscall(SYS_CACHESTAT, fd.as_raw_fd(), &raw const range, &raw mut found, 0)
+    };
+    if result == 0 { Ok(found.dirty * ALIGN as u64) } else { Err(io::Error::last_os_error()) }
 }
 
 fn position(offset: u64) -> usize {

@@ -2,7 +2,9 @@
 
 use std::os::unix::fs::FileExt as _;
 
-use super::super::cached::{COPY_BYTES_MAX, CachedFile, FRESH, Mapping};
+use super::super::cached::{
+    COPY_BYTES_MAX, CachedFile, FRESH, LOOK_INTERVAL, Mapping, dirty_bytes,
+};
 use super::*;
 
 const GRAIN: usize = 64;
@@ -113,6 +115,17 @@ fn small_writes_become_copies_and_all_of_them_arrive() {
     });
 }
 
+/// Writes until one is a copy.
+async fn until_copied(env: &GlommioEnv, written: &mut Written) {
+    for _ in 0..1000 {
+        if written.write(env, GRAIN).await {
+            return;
+        }
+        env.sleep(Duration::from_millis(1)).await;
+    }
+    panic!("no write was a copy");
+}
+
 /// Pages that were made writable long ago may have been written back since: a store would ask the file system.
 #[test]
 fn pages_that_are_not_fresh_are_not_written_to() {
@@ -121,19 +134,37 @@ fn pages_that_are_not_fresh_are_not_written_to() {
     on_core(|env, mut driver| async move {
         let work = async {
             let mut written = Written::new(&path, 4 << 20, true);
-            let until_copied = async |written: &mut Written| {
-                for _ in 0..1000 {
-                    if written.write(&env, GRAIN).await {
-                        return;
-                    }
-                    env.sleep(Duration::from_millis(1)).await;
-                }
-                panic!("no write was a copy");
-            };
-            until_copied(&mut written).await;
+            until_copied(&env, &mut written).await;
             env.sleep(FRESH + Duration::from_millis(10)).await;
             assert!(!written.write(&env, GRAIN).await);
-            until_copied(&mut written).await;
+            until_copied(&env, &mut written).await;
+            written.check();
+            written.close(&env).await;
+        };
+        driver.run(work).await.unwrap();
+    });
+}
+
+/// The kernel may write pages back long before their time: when much is dirty, or at somebody's `sync`.
+#[test]
+fn pages_that_were_written_back_early_are_not_written_to() {
+    let dir = directory();
+    let path = dir.path().join("a");
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let mut written = Written::new(&path, 4 << 20, true);
+            if let Err(error) = dirty_bytes(&written.file.fd, 0, ALIGN as u64) {
+                eprintln!("skipped: this kernel does not tell: {error}");
+                return written.close(&env).await;
+            }
+            for _ in 0..3 {
+                until_copied(&env, &mut written).await;
+                assert!(written.write(&env, GRAIN).await);
+                written.looked_at.sync_all().unwrap();
+                env.sleep(2 * LOOK_INTERVAL).await;
+                assert!(!written.write(&env, GRAIN).await, "into a page that was written back");
+            }
+            until_copied(&env, &mut written).await;
             written.check();
             written.close(&env).await;
         };
