@@ -140,9 +140,9 @@ struct Window {
     mapping: Arc<Mapping>,
     /// Without a gap; the first one is being written.
     steps: RefCell<VecDeque<Step>>,
-    /// The last look; none before it is needed where the kernel has no such call.
     look: Cell<Option<Look>>,
-    cannot_look: Cell<bool>,
+    /// Whether the kernel tells what is dirty; `None` before the first look.
+    can_look: Cell<Option<bool>>,
     /// A job is at work on the next one.
     making: Cell<bool>,
     made: Event,
@@ -166,7 +166,7 @@ impl CachedFile {
                 mapping,
                 steps: RefCell::default(),
                 look: Cell::new(None),
-                cannot_look: Cell::new(false),
+                can_look: Cell::new(None),
                 making: Cell::new(false),
                 made: Event::new(),
                 step_bytes: Cell::new(STEP_BYTES_MIN),
@@ -240,21 +240,21 @@ impl Window {
     /// last look is too old.
     fn are_dirty(&self, fd: &OwnedFd, offset: u64, end: u64, upto: u64, now: Instant) -> bool {
         let is_known = |look: Look| end <= look.upto && now - look.at < LOOK_INTERVAL;
-        if self.cannot_look.get() || self.look.get().is_some_and(is_known) {
+        if self.can_look.get() == Some(false) || self.look.get().is_some_and(is_known) {
             return true;
         }
         let from = align_down(offset);
-        let dirty_bytes = match dirty_bytes(fd, from, upto - from) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                tracing::debug!(%error, "whether the log's pages are dirty cannot be seen: taken for so while fresh");
-                self.cannot_look.set(true);
-                return true;
-            }
-        };
-        let are_dirty = dirty_bytes >= upto - from;
+        let bytes = dirty_bytes(fd, from, upto - from).unwrap_or_else(|error| {
+            tracing::debug!(%error, "whether the log's pages are dirty cannot be seen: taken for so while fresh");
+            0
+        });
+        if self.can_look.get().is_none() {
+            // No call, or a file system in memory, which has no use for it: of pages just made writable none would be dirty.
+            self.can_look.set(Some(bytes > 0));
+        }
+        let are_dirty = bytes >= upto - from;
         self.look.set(are_dirty.then_some(Look { upto, at: now }));
-        are_dirty
+        are_dirty || self.can_look.get() == Some(false)
     }
 
     /// Whether writes come so often that a window pays.

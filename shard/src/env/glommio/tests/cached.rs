@@ -172,6 +172,27 @@ fn pages_that_were_written_back_early_are_not_written_to() {
     });
 }
 
+/// A file system in memory does not note what is dirty.
+#[test]
+fn files_in_memory_are_copied_to() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: no /dev/shm");
+        return;
+    };
+    let path = dir.path().join("a");
+    on_core(|env, mut driver| async move {
+        let work = async {
+            let mut written = Written::new(&path, 4 << 20, true);
+            until_copied(&env, &mut written).await;
+            env.sleep(2 * LOOK_INTERVAL).await;
+            assert!(written.write(&env, GRAIN).await);
+            written.check();
+            written.close(&env).await;
+        };
+        driver.run(work).await.unwrap();
+    });
+}
+
 #[test]
 fn a_file_that_cannot_be_mapped_is_written_all_the_same() {
     let dir = directory();

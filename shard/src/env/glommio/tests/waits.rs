@@ -4,8 +4,8 @@ use super::*;
 
 /// Threads of the kernel that carry out this thread's operations.
 fn workers() -> usize {
-    // SAFETY: takes nothing, cannot fail.
-    let name = format!("iou-wrk-{}", unsafe { libc::gettid() });
+    let this = std::fs::read_link("/proc/thread-self").unwrap();
+    let name = format!("iou-wrk-{}", this.file_name().unwrap().display());
     let threads = std::fs::read_dir("/proc/self/task").unwrap();
     threads
         .filter(|thread| {
