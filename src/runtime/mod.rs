@@ -208,7 +208,8 @@ where
         gate.recv().ok()?;
         Some(work(context).await)
     };
-    executor("core").spawn(run).map_err(|error| io::Error::other(error.to_string()))
+    // The name that its pool's threads keep, with the executor's number; the core's own thread takes another.
+    executor("blocking").spawn(run).map_err(|error| io::Error::other(error.to_string()))
 }
 
 impl Seed {
