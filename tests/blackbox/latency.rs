@@ -160,6 +160,10 @@ fn shape(reply: &Value) -> String {
     let mut lines = Vec::new();
     for pair in commands.chunks(2) {
         let [Value::Plain(name), Value::Many(kind, fields)] = pair else { panic!("{pair:?}") };
+        // It stands before what asks: whether its reply has left by then, which is when a call is counted, depends on the packets.
+        if name == "hello" {
+            continue;
+        }
         let [
             Value::Plain(calls),
             Value::Plain(count),
