@@ -101,9 +101,6 @@ fn empty_set() -> libc::cpu_set_t {
     unsafe { std::mem::zeroed() }
 }
 
-/// Functions of the kernel that a line of the log names.
-const FRAMES_MAX: usize = 12;
-
 /// The calling thread's id.
 pub(super) fn thread_id() -> ThreadId {
     // SAFETY: takes nothing, cannot fail.
@@ -136,6 +133,9 @@ pub(super) fn interrupt(thread: ThreadId) {
     // SAFETY: takes numbers only; the signal's handler does nothing.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, INTERRUPT) };
 }
+
+/// Functions of the kernel that a line of the log names.
+const FRAMES_MAX: usize = 12;
 
 /// Where the kernel has a thread of this process: its state (`ps`' letter) and the kernel's functions that it is in, the
 /// innermost first, as far as we may see them (root sees all, others at most the first). For a line in the log; not for a

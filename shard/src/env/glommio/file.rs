@@ -45,8 +45,10 @@ impl GlommioFile {
         Self { env, kind: Kind::Cached(file) }
     }
 
+    /// Of the cold lane, with a second descriptor.
+    ///
     /// # Errors
-    /// No descriptor left.
+    /// No descriptor left; `file` is closed then.
     pub(super) async fn cold(env: GlommioEnv, file: DmaFile) -> io::Result<Self> {
         // SAFETY: `file` is open for as long as this borrows its descriptor.
         let fd = unsafe { BorrowedFd::borrow_raw(file.as_raw_fd()) }.try_clone_to_owned();
@@ -150,12 +152,12 @@ impl File for GlommioFile {
         let env = &self.env;
         match self.kind {
             Kind::Hot(fd) => {
-                env.close(fd, None).await;
+                env.close_descriptor(fd, None).await;
                 Ok(())
             }
             Kind::Cached(file) => {
                 let (fd, mapping) = file.into_parts().await;
-                env.close(fd, mapping).await;
+                env.close_descriptor(fd, mapping).await;
                 Ok(())
             }
             Kind::Cold(ColdFile { file, fd }) => {
@@ -163,7 +165,7 @@ impl File for GlommioFile {
                     let _cold = env.world.cold();
                     file.close().await.map_err(io_error)
                 };
-                env.close(fd, None).await;
+                env.close_descriptor(fd, None).await;
                 result
             }
         }
@@ -173,7 +175,7 @@ impl File for GlommioFile {
 impl GlommioEnv {
     /// Closing the last descriptor of a removed file frees its blocks: not on the core's thread. An abandoned operation may
     /// still hold it; then the last of them closes it.
-    async fn close(&self, fd: Rc<OwnedFd>, mapping: Option<Arc<Mapping>>) {
+    async fn close_descriptor(&self, fd: Rc<OwnedFd>, mapping: Option<Arc<Mapping>>) {
         let fd = Rc::into_inner(fd);
         self.blocking(move || drop((fd, mapping))).await;
     }
