@@ -126,18 +126,16 @@ async fn until_copied(env: &GlommioEnv, written: &mut Written) {
     panic!("no write was a copy");
 }
 
-/// Pages that were made writable long ago may have been written back since: a store would ask the file system.
-#[test]
-fn pages_that_are_not_fresh_are_not_written_to() {
-    let dir = directory();
+/// Runs a test on a mapped file in `dir`, which must hold in the end what was written.
+fn on_mapped(
+    dir: &tempfile::TempDir,
+    test: impl AsyncFnOnce(&GlommioEnv, &mut Written) + Send + 'static,
+) {
     let path = dir.path().join("a");
     on_core(|env, mut driver| async move {
         let work = async {
             let mut written = Written::new(&path, 4 << 20, true);
-            until_copied(&env, &mut written).await;
-            env.sleep(FRESH + Duration::from_millis(10)).await;
-            assert!(!written.write(&env, GRAIN).await);
-            until_copied(&env, &mut written).await;
+            test(&env, &mut written).await;
             written.check();
             written.close(&env).await;
         };
@@ -145,30 +143,33 @@ fn pages_that_are_not_fresh_are_not_written_to() {
     });
 }
 
+/// Pages that were made writable long ago may have been written back since: a store would ask the file system.
+#[test]
+fn pages_that_are_not_fresh_are_not_written_to() {
+    on_mapped(&directory(), async |env, written| {
+        until_copied(env, written).await;
+        env.sleep(FRESH + Duration::from_millis(10)).await;
+        assert!(!written.write(env, GRAIN).await);
+        until_copied(env, written).await;
+    });
+}
+
 /// The kernel may write pages back long before their time: when much is dirty, or at somebody's `sync`.
 #[test]
 fn pages_that_were_written_back_early_are_not_written_to() {
-    let dir = directory();
-    let path = dir.path().join("a");
-    on_core(|env, mut driver| async move {
-        let work = async {
-            let mut written = Written::new(&path, 4 << 20, true);
-            if let Err(error) = dirty_bytes(&written.file.fd, 0, ALIGN as u64) {
-                eprintln!("skipped: this kernel does not tell: {error}");
-                return written.close(&env).await;
-            }
-            for _ in 0..3 {
-                until_copied(&env, &mut written).await;
-                assert!(written.write(&env, GRAIN).await);
-                written.looked_at.sync_all().unwrap();
-                env.sleep(2 * LOOK_INTERVAL).await;
-                assert!(!written.write(&env, GRAIN).await, "into a page that was written back");
-            }
-            until_copied(&env, &mut written).await;
-            written.check();
-            written.close(&env).await;
-        };
-        driver.run(work).await.unwrap();
+    on_mapped(&directory(), async |env, written| {
+        if let Err(error) = dirty_bytes(&written.file.fd, 0, ALIGN as u64) {
+            eprintln!("skipped: this kernel does not tell: {error}");
+            return;
+        }
+        for _ in 0..3 {
+            until_copied(env, written).await;
+            assert!(written.write(env, GRAIN).await);
+            written.looked_at.sync_all().unwrap();
+            env.sleep(2 * LOOK_INTERVAL).await;
+            assert!(!written.write(env, GRAIN).await, "into a page that was written back");
+        }
+        until_copied(env, written).await;
     });
 }
 
@@ -179,17 +180,10 @@ fn files_in_memory_are_copied_to() {
         eprintln!("skipped: no /dev/shm");
         return;
     };
-    let path = dir.path().join("a");
-    on_core(|env, mut driver| async move {
-        let work = async {
-            let mut written = Written::new(&path, 4 << 20, true);
-            until_copied(&env, &mut written).await;
-            env.sleep(2 * LOOK_INTERVAL).await;
-            assert!(written.write(&env, GRAIN).await);
-            written.check();
-            written.close(&env).await;
-        };
-        driver.run(work).await.unwrap();
+    on_mapped(&dir, async |env, written| {
+        until_copied(env, written).await;
+        env.sleep(2 * LOOK_INTERVAL).await;
+        assert!(written.write(env, GRAIN).await);
     });
 }
 
